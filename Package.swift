@@ -1,0 +1,103 @@
+// swift-tools-version: 6.3
+// SPDX-License-Identifier: Apache-2.0
+
+import PackageDescription
+
+/// The settings every Swift target is compiled with.
+let swiftSettings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableExperimentalFeature("Lifetimes"),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+]
+
+/// A Swift module with its tests in `Tests/<name>Tests`.
+///
+/// A target imports only targets of lower floors; `Tests/PackageTests` holds the floors.
+func module(_ name: String, _ dependencies: [Target.Dependency]) -> [Target] {
+    [
+        .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings),
+        .testTarget(
+            name: "\(name)Tests",
+            dependencies: [.target(name: name), "TestSupport"] + dependencies,
+            swiftSettings: swiftSettings
+        ),
+    ]
+}
+
+let package = Package(
+    name: "lazypull",
+    products: [
+        .executable(name: "lazypull", targets: ["lazypull"])
+    ],
+    targets: [
+        // Floor 0: one C library each.
+        .target(name: "CLinux"),
+        .systemLibrary(name: "CZlib"),
+        .systemLibrary(name: "CZstd"),
+        .systemLibrary(name: "CCrypto"),
+        .target(name: "CFuse"),
+    ]
+        // Floor 1: words, the kernel, the command line, the log.
+        + module("Content", [])
+        + module("Linux", ["CLinux"])
+        + module("Arguments", ["CLinux"])
+        + module("Log", ["CLinux"])
+        // Floor 2: formats and engines.
+        + module("Compression", ["Content", "CZlib", "CZstd", "CCrypto"])
+        + module("OCI", ["Content"])
+        + module("Tar", ["Content"])
+        + module("FUSE", ["Linux", "CFuse", "CLinux"])
+        // Floor 3: images and chunks.
+        + module("RAFS", ["Content", "Compression"])
+        + module("Distribution", ["Content", "Linux", "Compression", "OCI", "Tar"])
+        + module("Layers", ["Content", "Compression", "Tar"])
+        + module("ChunkCache", ["Content", "Linux", "Log", "Compression"])
+        // Floor 4: what the applets do.
+        + module(
+            "Convert",
+            ["Content", "Linux", "Compression", "OCI", "Tar", "RAFS", "Distribution", "Layers"]
+        )
+        + module(
+            "Check",
+            ["Content", "Linux", "Compression", "OCI", "RAFS", "Distribution", "Layers"]
+        )
+        + module(
+            "Mount",
+            [
+                "Content", "Linux", "Log", "Compression", "OCI", "FUSE", "RAFS", "Distribution",
+                "ChunkCache", "CLinux",
+            ]
+        )
+        // Floor 5: the executable.
+        + [
+            .executableTarget(
+                name: "lazypull",
+                dependencies: [
+                    "Arguments", "Log", "Linux", "Content", "OCI", "Distribution", "Convert",
+                    "Check", "Mount",
+                ],
+                swiftSettings: swiftSettings,
+                linkerSettings: [
+                    // Debug builds and tests stay dynamic; the release executable needs nothing
+                    // of the machine it runs on.
+                    .unsafeFlags(
+                        [
+                            "-static-executable", "-use-ld=lld", "-Xlinker", "--strip-all",
+                            "-l_FoundationCShims", "-l_FoundationCollections",
+                        ],
+                        .when(configuration: .release)
+                    )
+                ]
+            ),
+            .target(
+                name: "TestSupport",
+                dependencies: ["Content"],
+                path: "Tests/TestSupport",
+                swiftSettings: swiftSettings
+            ),
+            .testTarget(name: "PackageTests", dependencies: [], swiftSettings: swiftSettings),
+        ]
+)

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The API level that libfuse 3.12 and later offer. _FILE_OFFSET_BITS must not be defined here: it
+// would give the module another `off_t` than Glibc's, and Swift refuses to build.
+#define FUSE_USE_VERSION 312
+
+#include <fuse3/fuse_lowlevel.h>
+#include <fuse3/fuse_opt.h>

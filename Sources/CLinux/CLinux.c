@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "CLinux.h"
+
+int clinux_strerror(int code, char *buffer, size_t size) {
+    // The GNU variant, which may return a constant text instead of filling the buffer.
+    const char *text = strerror_r(code, buffer, size);
+    if (text != buffer && size > 0) {
+        strncpy(buffer, text, size - 1);
+        buffer[size - 1] = '\0';
+    }
+    return 0;
+}
+
+int clinux_set_thread_name(pthread_t thread, const char *name) {
+    return pthread_setname_np(thread, name);
+}

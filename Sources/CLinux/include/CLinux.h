@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Swift's Glibc overlay cannot give: variadic functions, macros, mutable globals, and
+// functions it marks unavailable. No logic.
+#pragma once
+
+// Before any header: declares what glibc gives beyond POSIX.
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+// Swift marks fork unavailable; callers fork only while the process has one thread.
+static inline pid_t clinux_fork(void) { return fork(); }
+
+// open and openat are variadic.
+static inline int clinux_open(const char *path, int flags, mode_t mode) {
+    return open(path, flags, mode);
+}
+static inline int clinux_openat(int directory, const char *path, int flags, mode_t mode) {
+    return openat(directory, path, flags, mode);
+}
+
+// ioctl is variadic; FS_IOC_GETVERSION is a macro with a cast.
+static inline int clinux_inode_generation(int fd, int *generation) {
+    return ioctl(fd, FS_IOC_GETVERSION, generation);
+}
+
+// getopt_long keeps its place in mutable globals, which Swift 6 does not let through.
+static inline int clinux_optind(void) { return optind; }
+static inline int clinux_optopt(void) { return optopt; }
+static inline const char *clinux_optarg(void) { return optarg; }
+static inline void clinux_getopt_reset(void) {
+    optind = 0;
+    opterr = 0;
+}
+
+// A macro that takes the address of a function-local struct.
+static inline int clinux_ioctl_winsize_columns(int fd) {
+    struct winsize size;
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+static inline int clinux_statfs(const char *path, struct statfs *out) { return statfs(path, out); }
+static inline int clinux_fstatfs(int fd, struct statfs *out) { return fstatfs(fd, out); }
+
+// Without _GNU_SOURCE in Swift's own Glibc module these two are hidden or have another type.
+int clinux_strerror(int code, char *buffer, size_t size);
+int clinux_set_thread_name(pthread_t thread, const char *name);

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CLinux
+import Glibc
+
+/// What stat(2) tells of a file, as far as it is used here.
+package struct FileStatus: Sendable {
+    /// The device the file is on.
+    package var device: UInt64
+    /// The inode number on that device.
+    package var inode: UInt64
+    /// Type and permission bits.
+    package var mode: UInt16
+    /// The owner's user id.
+    package var userID: UInt32
+    /// The size in bytes.
+    package var size: UInt64
+    /// The space taken on storage, in bytes.
+    package var allocatedBytes: UInt64
+
+    init(_ status: stat) {
+        device = UInt64(status.st_dev)
+        inode = UInt64(status.st_ino)
+        mode = UInt16(truncatingIfNeeded: status.st_mode)
+        userID = status.st_uid
+        size = UInt64(status.st_size)
+        allocatedBytes = UInt64(status.st_blocks) * 512
+    }
+
+    /// The status of what the path names, symbolic links followed.
+    ///
+    /// - Parameter path: the path.
+    /// - Throws: `SystemError` naming the path.
+    package init(path: String) throws(SystemError) {
+        var status = stat()
+        try retryingOnInterrupt("stat", path) { unsafe stat(path, &status) }
+        self.init(status)
+    }
+
+    /// Whether it is a directory.
+    package var isDirectory: Bool { mode & 0o170_000 == 0o040_000 }
+}
