@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Content
+
+/// One entry of the bootstrap's chunk table: 80 bytes on disk (the chunk record of RAFS v5).
+package struct ChunkRecord: Hashable, Sendable {
+    /// Which chunk it describes.
+    package var address: ChunkAddress
+    /// Digest, places and sizes.
+    package var chunk: Chunk
+    /// Where the chunk stands in the first file that uses it, in bytes.
+    package var fileOffset: UInt64
+
+    /// A record with the values.
+    package init(address: ChunkAddress, chunk: Chunk, fileOffset: UInt64) {
+        self.address = address
+        self.chunk = chunk
+        self.fileOffset = fileOffset
+    }
+
+    private static let compressedFlag: UInt32 = 1
+    private static let checksumFlag: UInt32 = 0x10
+
+    init(_ bytes: RawSpan, at offset: Int, blobCount: Int) throws(ContentError) {
+        let blob = try bytes.littleEndian(UInt32.self, at: offset + 32)
+        let flags = try bytes.littleEndian(UInt32.self, at: offset + 36)
+        let index = try bytes.littleEndian(UInt32.self, at: offset + 72)
+        guard Int(blob) < blobCount, index <= BootstrapFormat.maximumChunkIndex else {
+            throw .corrupt("chunk table: chunk \(index) of blob \(blob) of \(blobCount)")
+        }
+        guard flags & ~(Self.compressedFlag | Self.checksumFlag) == 0 else {
+            throw .unsupported(
+                "chunk table: chunk \(index) of blob \(blob) has flags 0x\(String(flags, radix: 16))"
+            )
+        }
+        address = ChunkAddress(blob: UInt16(blob), index: index)
+        chunk = Chunk(
+            digest: try Digest(bytes, at: offset),
+            compressedOffset: CompressedOffset(
+                try bytes.littleEndian(UInt64.self, at: offset + 48)
+            ),
+            compressedSize: try bytes.littleEndian(UInt32.self, at: offset + 40),
+            uncompressedOffset: UncompressedOffset(
+                try bytes.littleEndian(UInt64.self, at: offset + 56)
+            ),
+            uncompressedSize: try bytes.littleEndian(UInt32.self, at: offset + 44)
+        )
+        fileOffset = try bytes.littleEndian(UInt64.self, at: offset + 64)
+        guard chunk.uncompressedOffset.bytes % Chunk.alignment == 0,
+            chunk.uncompressedOffset.bytes < 1 << 44, chunk.compressedOffset.bytes < 1 << 40,
+            1...BootstrapFormat.maximumChunkSize ~= chunk.compressedSize,
+            1...BootstrapFormat.maximumChunkSize ~= chunk.uncompressedSize
+        else {
+            throw .corrupt("chunk table: chunk \(index) of blob \(blob) is out of range")
+        }
+    }
+
+    /// Appends the 80 bytes of the record.
+    func encode(into bytes: inout [UInt8]) {
+        bytes.append(contentsOf: chunk.digest.bytes)
+        bytes.appendLittleEndian(UInt32(address.blob))
+        bytes.appendLittleEndian(chunk.isCompressed ? Self.compressedFlag : 0)
+        bytes.appendLittleEndian(chunk.compressedSize)
+        bytes.appendLittleEndian(chunk.uncompressedSize)
+        bytes.appendLittleEndian(chunk.compressedOffset.bytes)
+        bytes.appendLittleEndian(chunk.uncompressedOffset.bytes)
+        bytes.appendLittleEndian(fileOffset)
+        bytes.appendLittleEndian(address.index)
+        bytes.appendLittleEndian(UInt32(0))  // no checksum: the digest decides
+    }
+}
+
+extension Bootstrap {
+    /// Calls the body for every record of the chunk table, in stored order.
+    ///
+    /// - Parameter body: gets each record.
+    /// - Throws: `ContentError` if a record is out of range; what the body throws.
+    package func forEachChunkRecord(
+        _ body: (ChunkRecord) throws(ContentError) -> Void
+    ) throws(ContentError) {
+        for offset in stride(
+            from: layout.chunkTable.lowerBound,
+            to: layout.chunkTable.upperBound,
+            by: BootstrapFormat.chunkRecordSize
+        ) {
+            try body(ChunkRecord(bytes, at: offset, blobCount: layout.blobs.count))
+        }
+    }
+
+    /// The nids of the prefetch table, up to its first zero.
+    ///
+    /// - Returns: a copy of the list.
+    /// - Throws: `ContentError` if the table lies outside of the bootstrap.
+    package func prefetchList() throws(ContentError) -> [UInt64] {
+        var result: [UInt64] = []
+        for offset in stride(
+            from: layout.prefetchTable.lowerBound,
+            to: layout.prefetchTable.upperBound,
+            by: 4
+        ) {
+            let nid = try bytes.littleEndian(UInt32.self, at: offset)
+            guard nid != 0 else { break }
+            result.append(UInt64(nid))
+        }
+        return result
+    }
+}
