@@ -41,12 +41,12 @@ extension FileName: CustomStringConvertible {
     package var description: String { escapedText(of: bytes) }
 }
 
-/// Bytes as printable ASCII on one line: everything else, blanks and backslashes as `\xNN`.
+/// Bytes as printable ASCII on one line: everything else, blanks, commas and backslashes as `\xNN`.
 package func escapedText(of bytes: some Sequence<UInt8>) -> String {
     let digits = Array("0123456789abcdef".unicodeScalars)
     var text = ""
     for byte in bytes {
-        if byte > 0x20, byte < 0x7f, byte != 0x5c {
+        if byte > 0x20, byte < 0x7f, byte != 0x5c, byte != 0x2c {
             text.unicodeScalars.append(Unicode.Scalar(byte))
         } else {
             text += "\\x"
