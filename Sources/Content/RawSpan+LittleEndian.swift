@@ -52,6 +52,19 @@ extension RawSpan {
         }
         return extracting(offset..<offset + count)
     }
+
+    /// Whether the first bytes are these.
+    package func hasPrefix(_ prefix: [UInt8]) -> Bool {
+        guard prefix.count <= byteCount else { return false }
+        return unsafe withUnsafeBytes { unsafe $0.starts(with: prefix) }
+    }
+
+    /// How many bytes are zero before the first that is not.
+    package var leadingZeroByteCount: Int {
+        unsafe withUnsafeBytes { bytes in
+            unsafe bytes.firstIndex { $0 != 0 } ?? bytes.count
+        }
+    }
 }
 
 extension [UInt8] {

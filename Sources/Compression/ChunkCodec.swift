@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CZstd
+package import Content
+
+/// Compresses chunks, each into one zstd frame.
+///
+/// A frame says its content size and has no checksum: the chunk's digest is checked anyway. The
+/// same bytes at the same level give the same frame, whatever was compressed before.
+@safe
+package struct ChunkCompressor: ~Copyable {
+    // Owned: made in init, freed in deinit.
+    private let context: OpaquePointer
+    // Room for the largest frame so far; replaced when a chunk needs more, freed in deinit.
+    private var scratch: UnsafeMutableRawBufferPointer
+
+    /// A compressor at a level.
+    ///
+    /// - Parameter level: zstd's level; 3 is zstd's own default.
+    /// - Throws: `ContentError` if there is no memory or no such level.
+    package init(level: Int32 = 3) throws(ContentError) {
+        guard let context = unsafe ZSTD_createCCtx() else {
+            throw ContentError(.inputOutput, "no memory to compress")
+        }
+        let code = unsafe ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, level)
+        guard ZSTD_isError(code) == 0 else {
+            _ = unsafe ZSTD_freeCCtx(context)
+            throw .unsupported("zstd level \(level) (\(zstdErrorName(code)))")
+        }
+        unsafe self.context = context
+        unsafe scratch = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    }
+
+    deinit {
+        unsafe scratch.deallocate()
+        _ = unsafe ZSTD_freeCCtx(context)
+    }
+
+    /// Compresses a chunk.
+    ///
+    /// - Parameters:
+    ///   - bytes: the chunk's content.
+    ///   - output: replaced by the frame; empty if the result is false. Its capacity is kept.
+    /// - Returns: false if the frame is not smaller than the content, which is then stored as it is.
+    /// - Throws: `ContentError` if there is no memory.
+    package mutating func compress(
+        _ bytes: RawSpan,
+        into output: inout [UInt8]
+    ) throws(ContentError) -> Bool {
+        output.removeAll(keepingCapacity: true)
+        let bound = ZSTD_compressBound(bytes.byteCount)
+        if unsafe scratch.count < bound {
+            unsafe scratch.deallocate()
+            unsafe scratch = .allocate(byteCount: bound, alignment: 64)
+        }
+        let (context, scratch) = unsafe (context, scratch)
+        let size = unsafe bytes.withUnsafeBytes { content in
+            unsafe ZSTD_compress2(
+                context,
+                scratch.baseAddress,
+                scratch.count,
+                content.baseAddress,
+                content.count
+            )
+        }
+        guard ZSTD_isError(size) == 0 else {
+            throw ContentError(.inputOutput, "zstd compression failed (\(zstdErrorName(size)))")
+        }
+        guard size < bytes.byteCount else { return false }
+        unsafe output.append(contentsOf: scratch[..<size])
+        return true
+    }
+}
+
+/// Decompresses chunks; calls allocate nothing.
+@safe
+package struct ChunkDecompressor: ~Copyable {
+    // Owned: made in init, freed in deinit.
+    private let context: OpaquePointer
+
+    /// A decompressor, to be used for one chunk after another.
+    ///
+    /// - Throws: `ContentError` if there is no memory.
+    package init() throws(ContentError) {
+        guard let context = unsafe ZSTD_createDCtx() else {
+            throw ContentError(.inputOutput, "no memory to decompress")
+        }
+        unsafe self.context = context
+    }
+
+    deinit {
+        _ = unsafe ZSTD_freeDCtx(context)
+    }
+
+    /// Decompresses one chunk.
+    ///
+    /// - Parameters:
+    ///   - stored: one or more zstd frames and nothing else.
+    ///   - output: filled whole by their content; undefined if an error is thrown.
+    /// - Throws: `ContentError` if the frames are corrupt, or hold fewer or more bytes than the
+    ///   output takes.
+    package mutating func decompress(
+        _ stored: UnsafeRawBufferPointer,
+        into output: UnsafeMutableRawBufferPointer
+    ) throws(ContentError) {
+        var rest = unsafe stored
+        var done = 0
+        repeat {
+            let magic = try unsafe RawSpan(_unsafeBytes: rest).littleEndian(UInt32.self, at: 0)
+            guard ZstdMagic.isFrame(magic) else {
+                throw .corrupt("no zstd frame at offset \(stored.count - rest.count) of the chunk")
+            }
+            let frameSize = unsafe ZSTD_findFrameCompressedSize(rest.baseAddress, rest.count)
+            guard ZSTD_isError(frameSize) == 0, frameSize > 0, frameSize <= rest.count else {
+                throw .corrupt("zstd frame of the chunk is damaged or cut off")
+            }
+            let count = unsafe ZSTD_decompressDCtx(
+                context,
+                output.baseAddress?.advanced(by: done),
+                output.count - done,
+                rest.baseAddress,
+                frameSize
+            )
+            guard ZSTD_isError(count) == 0, count <= output.count - done else {
+                throw .corrupt("chunk cannot be decoded (\(zstdErrorName(count)))")
+            }
+            done += count
+            unsafe rest = UnsafeRawBufferPointer(rebasing: rest[frameSize...])
+        } while rest.count > 0
+        guard done == output.count else {
+            throw .corrupt("chunk holds \(done) bytes, \(output.count) expected")
+        }
+    }
+}
+
+/// Metadata in single buffers: tables of a blob, an inlined bootstrap.
+package enum ZstdBuffer {
+    /// Compresses the bytes into one zstd frame, larger than the bytes if they do not compress.
+    ///
+    /// - Parameters:
+    ///   - bytes: the bytes.
+    ///   - level: zstd's level.
+    /// - Returns: the frame.
+    /// - Throws: `ContentError` if there is no memory or no such level.
+    package static func compress(
+        _ bytes: [UInt8],
+        level: Int32 = 3
+    ) throws(ContentError) -> [UInt8] {
+        let bound = ZSTD_compressBound(bytes.count)
+        var size = 0
+        let frame = unsafe [UInt8](unsafeUninitializedCapacity: bound) { output, count in
+            unsafe size = ZSTD_compress(output.baseAddress, output.count, bytes, bytes.count, level)
+            count = ZSTD_isError(size) == 0 ? size : 0
+        }
+        guard ZSTD_isError(size) == 0 else {
+            throw ContentError(.inputOutput, "zstd compression failed (\(zstdErrorName(size)))")
+        }
+        return frame
+    }
+
+    /// Decompresses bytes whose size is known.
+    ///
+    /// - Parameters:
+    ///   - stored: one or more zstd frames and nothing else.
+    ///   - expectedSize: the exact size of the content in bytes.
+    ///   - limit: the largest size that is accepted, in bytes.
+    /// - Returns: the content.
+    /// - Throws: `ContentError` if the size is over the limit or the frames do not hold exactly
+    ///   that many bytes.
+    package static func decompress(
+        _ stored: RawSpan,
+        expectedSize: Int,
+        limit: Int
+    ) throws(ContentError) -> [UInt8] {
+        guard expectedSize >= 0, expectedSize <= limit else {
+            throw ContentError(
+                .limitExceeded,
+                "\(expectedSize) bytes of compressed metadata, at most \(limit) are accepted"
+            )
+        }
+        var decompressor = try ChunkDecompressor()
+        var content = [UInt8](repeating: 0, count: expectedSize)
+        var failure: ContentError?
+        unsafe stored.withUnsafeBytes { bytes in
+            unsafe content.withUnsafeMutableBytes { output in
+                do throws(ContentError) {
+                    try unsafe decompressor.decompress(bytes, into: output)
+                } catch {
+                    failure = error
+                }
+            }
+        }
+        if let failure { throw failure }
+        return content
+    }
+}
