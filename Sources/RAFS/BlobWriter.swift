@@ -50,7 +50,8 @@ package struct BlobWriter<Sink: ByteSink> {
             uncompressedSize + UInt64(contentSize) < 1 << 44
         else {
             throw ContentError(
-                .limitExceeded, "a blob holds at most 2^24 chunks and 2^40 bytes of them"
+                .limitExceeded,
+                "a blob holds at most 2^24 chunks and 2^40 bytes of them"
             )
         }
         let chunk = Chunk(

@@ -50,7 +50,9 @@ extension Bootstrap {
             let count = chunkCount(of: inode)
             // Checked before room is made for them: the indexes must lie in the bootstrap.
             guard count <= UInt64(layout.byteCount / 8) else {
-                throw .corrupt("inode \(inode.nid): \(count) chunks are more than there is room for")
+                throw .corrupt(
+                    "inode \(inode.nid): \(count) chunks are more than there is room for"
+                )
             }
             node.chunks.reserveCapacity(Int(count))
             for index in 0..<count { node.chunks.append(try chunk(index, of: inode).address) }

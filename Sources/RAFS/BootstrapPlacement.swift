@@ -110,7 +110,8 @@ struct BootstrapPlacement {
         for id in order {
             let place = places[Int(id.index)]
             let content = place.contentSize
-            let blocks = place.isInline ? content / blockSize : (content + blockSize - 1) / blockSize
+            let blocks =
+                place.isInline ? content / blockSize : (content + blockSize - 1) / blockSize
             guard blocks > 0 else { continue }
             places[Int(id.index)].firstBlock = UInt32(truncatingIfNeeded: byteCount / blockSize)
             byteCount += blocks * blockSize

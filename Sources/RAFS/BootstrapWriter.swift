@@ -29,7 +29,8 @@ package struct BootstrapWriter {
     ]
 
     /// A writer of a tree.
-    package init(tree: FileTree, blobs: [BlobTableEntry], chunkSize: UInt32, flags: BootstrapFlags) {
+    package init(tree: FileTree, blobs: [BlobTableEntry], chunkSize: UInt32, flags: BootstrapFlags)
+    {
         self.tree = tree
         self.blobs = blobs
         self.chunkSize = chunkSize
@@ -51,7 +52,9 @@ package struct BootstrapWriter {
             )
         }
         let placement = try BootstrapPlacement(
-            tree: tree, metadataOffset: metadataOffset, chunkSize: chunkSize
+            tree: tree,
+            metadataOffset: metadataOffset,
+            chunkSize: chunkSize
         )
         var encoder = InodeEncoder(
             tree: tree,
@@ -67,7 +70,10 @@ package struct BootstrapWriter {
         bytes.padWithZeros(toMultipleOf: BootstrapFormat.blockSize)
         storeSuperBlock(in: &bytes, placement)
         storeExtendedSuperBlock(
-            in: &bytes, placement, chunkTableOffset: chunkTableOffset, chunkTableSize
+            in: &bytes,
+            placement,
+            chunkTableOffset: chunkTableOffset,
+            chunkTableSize
         )
         storeTables(in: &bytes, placement)
         return bytes
@@ -100,7 +106,8 @@ package struct BootstrapWriter {
         bytes.storeLittleEndian(placement.nameCount, at: base + 16)
         bytes.storeLittleEndian(UInt32(truncatingIfNeeded: blocks), at: base + 36)
         bytes.storeLittleEndian(
-            UInt32(metadataOffset / BootstrapFormat.blockSize), at: base + 40
+            UInt32(metadataOffset / BootstrapFormat.blockSize),
+            at: base + 40
         )
         bytes.storeLittleEndian(BootstrapFormat.incompatibleFeatures, at: base + 80)
         bytes.storeLittleEndian(UInt16(blobs.count), at: base + 86)

@@ -103,7 +103,8 @@ package struct ImageDump {
         let attributes = node.attributes
         let permissions = String(attributes.permissions, radix: 8)
         let nanoseconds = String(attributes.modificationNanoseconds)
-        var text = "\(node.type) \(String(repeating: "0", count: 4 - permissions.count))\(permissions)"
+        var text =
+            "\(node.type) \(String(repeating: "0", count: 4 - permissions.count))\(permissions)"
         text += " \(attributes.userID):\(attributes.groupID) \(attributes.modificationSeconds)"
         text += ".\(String(repeating: "0", count: 9 - nanoseconds.count))\(nanoseconds)"
         switch node.type {

@@ -72,13 +72,17 @@ struct InodeEncoder {
         let parent = placement.places[Int(directory.index)].parent
         var entries = tree[directory].children.map { name, node in
             DirectoryEncoder.Entry(
-                name: name, nid: placement.nid(of: node), type: tree[node].type
+                name: name,
+                nid: placement.nid(of: node),
+                type: tree[node].type
             )
         }
         for (name, node) in [(".", directory), ("..", parent)] {
             entries.append(
                 DirectoryEncoder.Entry(
-                    name: FileName(name), nid: placement.nid(of: node), type: .directory
+                    name: FileName(name),
+                    nid: placement.nid(of: node),
+                    type: .directory
                 )
             )
         }
@@ -101,7 +105,8 @@ struct InodeEncoder {
         bytes.storeLittleEndian(UInt16(units), at: offset + 2)
         bytes.storeLittleEndian(node.type.modeBits | node.attributes.permissions, at: offset + 4)
         bytes.storeLittleEndian(
-            node.type == .regular ? node.size : UInt64(place.contentSize), at: offset + 8
+            node.type == .regular ? node.size : UInt64(place.contentSize),
+            at: offset + 8
         )
         bytes.storeLittleEndian(union(of: node, place), at: offset + 16)
         bytes.storeLittleEndian(isMarked ? 0 : number, at: offset + 20)
@@ -162,7 +167,9 @@ struct InodeEncoder {
             let fileOffset = UInt64(index) * size
             if records[address] == nil {
                 records[address] = ChunkRecord(
-                    address: address, chunk: record, fileOffset: fileOffset
+                    address: address,
+                    chunk: record,
+                    fileOffset: fileOffset
                 )
             }
             storeChunkIndex(address, start, at: offset + index * 8)
@@ -178,10 +185,12 @@ struct InodeEncoder {
     ) {
         bytes.storeLittleEndian(UInt16(truncatingIfNeeded: address.index), at: offset)
         bytes.storeLittleEndian(
-            (address.blob + 1) | UInt16(address.index >> 16) << 8, at: offset + 2
+            (address.blob + 1) | UInt16(address.index >> 16) << 8,
+            at: offset + 2
         )
         bytes.storeLittleEndian(
-            UInt32(start / UInt64(BootstrapFormat.blockSize)), at: offset + 4
+            UInt32(start / UInt64(BootstrapFormat.blockSize)),
+            at: offset + 4
         )
     }
 

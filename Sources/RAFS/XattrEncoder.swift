@@ -14,6 +14,7 @@ package enum XattrEncoder {
     /// The size of the attributes on disk, in bytes; 0 if there are none.
     ///
     /// - Parameter xattrs: the attributes.
+    /// - Returns: the size.
     /// - Throws: `ContentError` naming the attribute that cannot be stored.
     static func byteCount(_ xattrs: [ExtendedAttribute]) throws(ContentError) -> Int {
         guard !xattrs.isEmpty else { return 0 }

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Content
+import Tar
+
+/// What one layer may cost: an image is hostile input.
+package struct LayerLimits: Sendable {
+    /// The most entries of a layer.
+    package var entries: Int
+    /// The deepest path, in names.
+    package var depth: Int
+
+    /// Limits that no real layer comes near.
+    package static let standard = LayerLimits(entries: 50_000_000, depth: 4096)
+
+    /// The limits given.
+    package init(entries: Int, depth: Int) {
+        self.entries = entries
+        self.depth = depth
+    }
+}
+
+/// Takes the content of a layer's regular files, one file after another.
+package protocol LayerContentSink {
+    /// Takes a file's content and cuts it into chunks.
+    ///
+    /// - Parameters:
+    ///   - size: the size of the content, in bytes; at least 1.
+    ///   - read: fills a buffer from its start with the next bytes and tells how many; 0 after
+    ///     the last.
+    /// - Returns: the addresses of the content's chunks; they may be provisional.
+    /// - Throws: `ContentError` if reading fails or the content cannot be kept.
+    mutating func takeFile(
+        size: UInt64,
+        read: (UnsafeMutableRawBufferPointer) throws(ContentError) -> Int
+    ) throws(ContentError) -> [ChunkAddress]
+}
+
+/// A layer as a tree.
+package struct LayerTree: Sendable {
+    /// The tree; whiteouts are in it as empty files.
+    package var tree: FileTree
+    /// What could not be kept, one line each.
+    package var warnings: [String]
+}
+
+/// Reads a layer's tar stream into a tree, and hands the contents on.
+package struct LayerReader {
+    private let limits: LayerLimits
+    private let keepsXattr: (ExtendedAttribute) -> Bool
+
+    /// A reader.
+    ///
+    /// - Parameters:
+    ///   - limits: what a layer may cost.
+    ///   - keepsXattr: whether an extended attribute can be kept; the others are warned about.
+    package init(
+        limits: LayerLimits = .standard,
+        keepsXattr: @escaping (ExtendedAttribute) -> Bool
+    ) {
+        self.limits = limits
+        self.keepsXattr = keepsXattr
+    }
+
+    /// Reads a layer to the end of its stream.
+    ///
+    /// - Parameters:
+    ///   - source: the layer's uncompressed tar.
+    ///   - sink: takes the contents.
+    /// - Returns: the tree.
+    /// - Throws: `ContentError` naming the entry, or from the stream or the sink.
+    package func read<Source: ByteStream & ~Copyable>(
+        _ source: consuming Source,
+        into sink: inout some LayerContentSink
+    ) throws(ContentError) -> LayerTree {
+        var reader = TarReader(source)
+        var builder = LayerTreeBuilder(limits: limits)
+        var warnings: [String] = []
+        while var entry = try reader.next() {
+            var chunks: [ChunkAddress] = []
+            if entry.kind == .regular, entry.size > 0 {
+                chunks = try sink.takeFile(size: entry.size) { (buffer) throws(ContentError) in
+                    try unsafe reader.readContent(into: buffer)
+                }
+            }
+            for xattr in entry.xattrs where !keepsXattr(xattr) {
+                warnings.append(
+                    "\(escapedText(of: entry.path)): xattr \(escapedText(of: xattr.name))"
+                        + " cannot be stored and is left out"
+                )
+            }
+            entry.xattrs.removeAll { !keepsXattr($0) }
+            try builder.add(entry, chunks: chunks)
+        }
+        try reader.finish()
+        return LayerTree(tree: builder.tree, warnings: warnings)
+    }
+}
