@@ -64,7 +64,7 @@ package enum HelpText {
         let indent = String(repeating: " ", count: indentation)
         var text = ""
         var line = indent
-        for word in words.split(separator: " ") {
+        for word in words.split(whereSeparator: \.isWhitespace) {
             if line.count > indentation, line.count + 1 + word.count > width {
                 text += "\(line)\n"
                 line = indent

@@ -90,14 +90,12 @@ package struct Syntax: Sendable {
 
     private func check(operands given: [String]) throws(UsageError) {
         if given.count > operands.count {
-            throw UsageError(
-                "unexpected argument '\(given[operands.count])'; usage: \(operandUsage)"
-            )
+            throw UsageError("unexpected argument '\(given[operands.count])'")
         }
         for (index, operand) in operands.enumerated() {
             guard index < given.count else {
                 guard operand.isOptional else {
-                    throw UsageError("\(operand.placeholder) is missing; usage: \(operandUsage)")
+                    throw UsageError("\(operand.placeholder) is missing")
                 }
                 return
             }
