@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+// For GNU's strerror_r, pthread_setname_np and sched_getaffinity. Only here: in the header it would give this
+// module other definitions of fd_set and the like than Swift's own Glibc module has.
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include "CLinux.h"
+
+#include <sched.h>
 
 int clinux_strerror(int code, char *buffer, size_t size) {
     // The GNU variant, which may return a constant text instead of filling the buffer.
@@ -13,4 +21,10 @@ int clinux_strerror(int code, char *buffer, size_t size) {
 
 int clinux_set_thread_name(pthread_t thread, const char *name) {
     return pthread_setname_np(thread, name);
+}
+
+int clinux_allowed_processors(void) {
+    // CPU_COUNT is a macro; the set holds 1,024 processors, more are EINVAL.
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : -1;
 }

@@ -3,11 +3,6 @@
 // functions it marks unavailable. No logic.
 #pragma once
 
-// Before any header: declares what glibc gives beyond POSIX.
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
-
 #include <fcntl.h>
 #include <getopt.h>
 #include <linux/fs.h>
@@ -62,6 +57,7 @@ static inline int clinux_ioctl_winsize_columns(int fd) {
 static inline int clinux_statfs(const char *path, struct statfs *out) { return statfs(path, out); }
 static inline int clinux_fstatfs(int fd, struct statfs *out) { return fstatfs(fd, out); }
 
-// Without _GNU_SOURCE in Swift's own Glibc module these two are hidden or have another type.
+// Without _GNU_SOURCE in Swift's own Glibc module these are hidden or have another type.
 int clinux_strerror(int code, char *buffer, size_t size);
 int clinux_set_thread_name(pthread_t thread, const char *name);
+int clinux_allowed_processors(void);

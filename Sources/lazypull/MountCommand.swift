@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Arguments
+// O_WRONLY and its like.
+internal import Glibc
+internal import Linux
+internal import Log
+
+/// `lazypull mount`: mounts an image; bytes arrive on first read.
+enum MountCommand {
+    private static let foreground = Option(
+        "foreground",
+        short: "f",
+        help: "Stay in the foreground instead of becoming a daemon once the mount answers."
+    )
+    private static let cacheDirectory = Option(
+        "cache-dir",
+        value: OptionValue("DIR", .directory, fallback: "/var/lib/lazypull/cache"),
+        help: "Keep what is fetched in DIR, which no other process may use meanwhile."
+    )
+    private static let logFile = Option(
+        "log-file",
+        value: OptionValue("FILE", .file, defaultText: "standard error"),
+        help: "Append the log to FILE."
+    )
+    private static let logLevel = Option(
+        "log-level",
+        value: OptionValue(
+            "LEVEL",
+            .choice(LogLevel.allCases.map(\.name)),
+            fallback: LogLevel.info.name
+        ),
+        help: "Log events that matter at least this much."
+    )
+
+    static let applet = Applet(syntax: syntax, run: run)
+
+    private static let syntax = Syntax(
+        name: "mount",
+        summary: "Mount a converted image; its data arrives on first read",
+        options: [foreground, cacheDirectory, logFile, logLevel],
+        operands: [
+            Operand("IMAGE", SharedOptions.image, help: "The converted image, oci:DIR[:TAG]."),
+            Operand("MOUNTPOINT", .directory, help: "An existing directory."),
+        ]
+    )
+
+    /// The log the options ask for.
+    private static func logger(_ arguments: ParsedArguments) throws -> Logger {
+        let level = arguments.text(logLevel).flatMap(LogLevel.init(name:)) ?? .info
+        guard let path = arguments.text(logFile) else { return Logger(level: level) }
+        let file = try OwnedDescriptor.open(path, O_WRONLY | O_CREAT | O_APPEND, mode: 0o640)
+        return Logger(level: level, owning: file.release())
+    }
+
+    private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
+        throw Failure(.unsupported, "not wired")
+    }
+}
