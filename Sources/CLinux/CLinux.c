@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+// For strerror_r of GNU and pthread_setname_np. Only here: in the header it would give this
+// module other definitions of fd_set and the like than Swift's own Glibc module has.
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include "CLinux.h"
 
 int clinux_strerror(int code, char *buffer, size_t size) {

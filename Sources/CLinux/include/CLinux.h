@@ -3,11 +3,6 @@
 // functions it marks unavailable. No logic.
 #pragma once
 
-// Before any header: declares what glibc gives beyond POSIX.
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
-
 #include <fcntl.h>
 #include <getopt.h>
 #include <linux/fs.h>
