@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For GNU's strerror_r, pthread_setname_np and sched_getaffinity. Only here: in the header it would give this
+// For what glibc gives beyond POSIX. Only here: in the header it would give this
 // module other definitions of fd_set and the like than Swift's own Glibc module has.
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

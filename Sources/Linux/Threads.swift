@@ -51,6 +51,11 @@ package struct WorkerThread: ~Copyable {
     package consuming func join() {
         _ = pthread_join(handle, nil)
     }
+
+    /// Lets the thread go: it ends by itself, and nobody waits for it.
+    package consuming func detach() {
+        _ = pthread_detach(handle)
+    }
 }
 
 /// State behind a lock, with a condition to wait on.
@@ -69,7 +74,12 @@ package final class Monitor<State>: @unchecked Sendable {
         unsafe mutex = .allocate(capacity: 1)
         unsafe condition = .allocate(capacity: 1)
         unsafe pthread_mutex_init(mutex, nil)
-        unsafe pthread_cond_init(condition, nil)
+        // Waiting with a time limit must not depend on the wall clock, which people set.
+        var attributes = pthread_condattr_t()
+        unsafe pthread_condattr_init(&attributes)
+        unsafe pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+        unsafe pthread_cond_init(condition, &attributes)
+        unsafe pthread_condattr_destroy(&attributes)
         self.state = state
     }
 
@@ -112,6 +122,34 @@ package final class Monitor<State>: @unchecked Sendable {
         while true {
             if let value = body(&state) { return value }
             unsafe pthread_cond_wait(condition, mutex)
+        }
+    }
+
+    /// Waits until the body gives a value or the time is over.
+    ///
+    /// - Parameters:
+    ///   - milliseconds: how long to wait at most.
+    ///   - body: as in `wait(for:)`.
+    /// - Returns: the value; nil when the time is over.
+    package func wait<T>(
+        milliseconds: Int,
+        for body: (inout State) -> sending T?
+    ) -> sending T? {
+        var deadline = timespec()
+        unsafe clock_gettime(CLOCK_MONOTONIC, &deadline)
+        let nanoseconds = deadline.tv_nsec + milliseconds % 1000 * 1_000_000
+        deadline.tv_sec += milliseconds / 1000 + nanoseconds / 1_000_000_000
+        deadline.tv_nsec = nanoseconds % 1_000_000_000
+        unsafe pthread_mutex_lock(mutex)
+        defer {
+            unsafe pthread_mutex_unlock(mutex)
+            unsafe pthread_cond_broadcast(condition)
+        }
+        while true {
+            if let value = body(&state) { return value }
+            if unsafe pthread_cond_timedwait(condition, mutex, &deadline) == ETIMEDOUT {
+                return body(&state)
+            }
         }
     }
 }

@@ -12,8 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
@@ -21,6 +23,7 @@
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 // Swift marks fork unavailable; callers fork only while the process has one thread.
@@ -33,6 +36,9 @@ static inline int clinux_open(const char *path, int flags, mode_t mode) {
 static inline int clinux_openat(int directory, const char *path, int flags, mode_t mode) {
     return openat(directory, path, flags, mode);
 }
+
+// fcntl is variadic.
+static inline int clinux_set_close_on_exec(int fd) { return fcntl(fd, F_SETFD, FD_CLOEXEC); }
 
 // ioctl is variadic; FS_IOC_GETVERSION is a macro with a cast.
 static inline int clinux_inode_generation(int fd, int *generation) {
@@ -56,6 +62,13 @@ static inline int clinux_ioctl_winsize_columns(int fd) {
 
 static inline int clinux_statfs(const char *path, struct statfs *out) { return statfs(path, out); }
 static inline int clinux_fstatfs(int fd, struct statfs *out) { return fstatfs(fd, out); }
+
+// A macro with a cast.
+static inline void *clinux_map_failed(void) { return MAP_FAILED; }
+
+// Macros over a status word.
+static inline int clinux_exited(int status) { return WIFEXITED(status); }
+static inline int clinux_exit_status(int status) { return WEXITSTATUS(status); }
 
 // Without _GNU_SOURCE in Swift's own Glibc module these are hidden or have another type.
 int clinux_strerror(int code, char *buffer, size_t size);
