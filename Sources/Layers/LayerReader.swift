@@ -79,7 +79,8 @@ package struct LayerReader {
         while var entry = try reader.next() {
             var chunks: [ChunkAddress] = []
             if entry.kind == .regular, entry.size > 0 {
-                chunks = try sink.takeFile(size: entry.size) { (buffer) throws(ContentError) in
+                chunks = try unsafe sink.takeFile(size: entry.size) {
+                    (buffer) throws(ContentError) in
                     try unsafe reader.readContent(into: buffer)
                 }
             }

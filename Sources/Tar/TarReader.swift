@@ -213,7 +213,8 @@ extension TarReader where Source: ~Copyable {
     ) throws(ContentError) -> TarEntry {
         var records = globalRecords
         if let own = extensions.records { records.add(own) }
-        let path = try extensions.longName ?? records.path("path") ?? header.path
+        let recorded = try records.path("path")
+        let path = extensions.longName ?? recorded ?? header.path
         do throws(ContentError) {
             return try entry(header, records, path: path, longLink: extensions.longLink)
         } catch {
@@ -240,13 +241,18 @@ extension TarReader where Source: ~Copyable {
             attributes.modificationNanoseconds = time.nanoseconds
         }
         // Only regular files have content: other types may carry a size that means nothing.
-        let size = try records.number("size", UInt64.self) ?? header.size()
-        try setContent(kind == .regular ? size : 0)
+        let recordedSize = try records.number("size", UInt64.self)
+        var size: UInt64 = 0
+        if kind == .regular {
+            if let recordedSize { size = recordedSize } else { size = try header.size() }
+        }
+        try setContent(size)
+        let recordedLink = try records.path("linkpath")
         let isDevice = kind == .characterDevice || kind == .blockDevice
         return TarEntry(
             path: path,
             kind: kind,
-            linkTarget: try longLink ?? records.path("linkpath") ?? header.linkTarget,
+            linkTarget: longLink ?? recordedLink ?? header.linkTarget,
             attributes: attributes,
             device: isDevice ? try header.device() : DeviceNumber(major: 0, minor: 0),
             size: remaining,
