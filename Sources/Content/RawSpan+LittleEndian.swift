@@ -68,6 +68,15 @@ extension RawSpan {
 }
 
 extension [UInt8] {
+    /// The array's bytes, valid while the array lives unchanged.
+    package var rawSpan: RawSpan {
+        @_lifetime(borrow self)
+        borrowing get {
+            // Safe: bytes are trivial; the compiler asks because `Span.bytes` serves other types.
+            unsafe span.bytes
+        }
+    }
+
     /// Appends the integer's bytes, least significant first.
     package mutating func appendLittleEndian(_ value: some FixedWidthInteger) {
         var rest = value.littleEndian

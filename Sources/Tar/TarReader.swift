@@ -213,8 +213,7 @@ extension TarReader where Source: ~Copyable {
     ) throws(ContentError) -> TarEntry {
         var records = globalRecords
         if let own = extensions.records { records.add(own) }
-        let recorded = try records.path("path")
-        let path = extensions.longName ?? recorded ?? header.path
+        let path = try Self.first(extensions.longName, records.path("path")) ?? header.path
         do throws(ContentError) {
             return try entry(header, records, path: path, longLink: extensions.longLink)
         } catch {
@@ -241,23 +240,24 @@ extension TarReader where Source: ~Copyable {
             attributes.modificationNanoseconds = time.nanoseconds
         }
         // Only regular files have content: other types may carry a size that means nothing.
-        let recordedSize = try records.number("size", UInt64.self)
-        var size: UInt64 = 0
-        if kind == .regular {
-            if let recordedSize { size = recordedSize } else { size = try header.size() }
-        }
-        try setContent(size)
-        let recordedLink = try records.path("linkpath")
+        let headerSize = try header.size()
+        let size = try records.number("size", UInt64.self) ?? headerSize
+        try setContent(kind == .regular ? size : 0)
         let isDevice = kind == .characterDevice || kind == .blockDevice
         return TarEntry(
             path: path,
             kind: kind,
-            linkTarget: longLink ?? recordedLink ?? header.linkTarget,
+            linkTarget: try Self.first(longLink, records.path("linkpath")) ?? header.linkTarget,
             attributes: attributes,
             device: isDevice ? try header.device() : DeviceNumber(major: 0, minor: 0),
             size: remaining,
             xattrs: try records.xattrs()
         )
+    }
+
+    /// A GNU long name counts more than a pax record, as in Go.
+    private static func first(_ long: [UInt8]?, _ record: [UInt8]?) -> [UInt8]? {
+        long ?? record
     }
 
     private static func kind(_ type: UInt8, path: [UInt8]) throws(ContentError) -> TarEntry.Kind {

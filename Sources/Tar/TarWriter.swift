@@ -44,7 +44,7 @@ package struct TarWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
     }
 
     private mutating func write(_ bytes: [UInt8]) throws(ContentError) {
-        try sink.write(unsafe bytes.span.bytes)
+        try sink.write(bytes.rawSpan)
     }
 
     private static func header(
