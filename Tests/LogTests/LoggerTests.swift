@@ -86,7 +86,7 @@ struct LoggerTests {
         let directory = "/tmp/lazypull-log-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
         let file = unsafe open(directory, O_RDWR | O_CREAT | O_APPEND, 0o600)
         try #require(file >= 0)
-        defer { unlink(directory) }
+        defer { _ = unsafe unlink(directory) }
         let reading = unsafe open(directory, O_RDONLY)
         do {
             let logger = Logger(level: .info, owning: file)

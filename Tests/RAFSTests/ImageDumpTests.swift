@@ -52,7 +52,7 @@ struct ImageDumpTests {
     }
 
     @Test func directoriesOfManyBlocksKeepEveryName() throws {
-        var text = "rafs-v6 chunk-size=1048576 flags=0x10001b8\n/ directory 0755 0:0 0.000000000\n"
+        var text = "rafs-v6 chunk-size=1048576 flags=0x1000198\n/ directory 0755 0:0 0.000000000\n"
         for index in 0..<3000 {
             text += "/n\(10000 + index)\(String(repeating: "x", count: index % 200))"
             text += " regular 0644 0:0 1.000000000 size=0\n"
