@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Compression
+import Content
+import RAFS
+import Tar
+
+/// The layer that carries the bootstrap: a gzip tar with `image/image.boot`, and every blob's
+/// chunk-info table and chunk digests, so that mounting asks nothing of the data blobs.
+struct BootstrapLayer {
+    /// The layer as it is stored.
+    let gzip: [UInt8]
+    /// The digest of its tar.
+    let diffID: Digest
+
+    /// The layer of a merged image.
+    ///
+    /// - Parameters:
+    ///   - image: the image.
+    ///   - chunkSize: the size of a full chunk, in bytes.
+    /// - Throws: `ContentError` if the tree holds what RAFS v6 cannot.
+    init(_ image: MergedImage, chunkSize: UInt32) throws(ContentError) {
+        var writer = TarWriter(to: ArraySink())
+        try writer.addDirectory("image", permissions: 0o755)
+        let bootstrap = try image.bootstrap(chunkSize: chunkSize)
+        try writer.addFile("image/image.boot", permissions: 0o444, content: bootstrap)
+        for layer in image.layers {
+            let path = "image/\(layer.blob.digest.hex)"
+            try writer.addFile(
+                "\(path).blob.meta", permissions: 0o444, content: layer.chunkInfoFile
+            )
+            try writer.addFile(
+                "\(path).blob.digest",
+                permissions: 0o444,
+                content: layer.chunks.flatMap { $0.digest.bytes }
+            )
+        }
+        let tar = try writer.finish().bytes
+        diffID = StreamingDigest.digest(of: tar)
+        gzip = try GzipEncoder.compress(tar)
+    }
+}

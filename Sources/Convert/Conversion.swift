@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Convert: OCI image -> data blobs + bootstrap, in the nydus image convention.
+
+import Compression
+package import Content
+package import Distribution
+import Layers
+import Linux
+package import OCI
+import RAFS
+import Tar
+
+/// How an image is converted.
+package struct ConversionOptions: Sendable {
+    /// How many threads compress, and how many layers are read at once; at least 1.
+    package var threads: Int
+    /// The size of a full chunk, in bytes: a power of two, 4096...2^24.
+    package var chunkSize: UInt32
+    /// The zstd level.
+    package var level: Int32
+
+    /// Options; those not given are the defaults.
+    package init(threads: Int, chunkSize: UInt32 = 1 << 20, level: Int32 = 3) {
+        self.threads = max(1, threads)
+        self.chunkSize = chunkSize
+        self.level = level
+    }
+}
+
+/// What a conversion made.
+package struct ConversionReport: Sendable {
+    /// One source layer and its blob.
+    package struct Layer: Sendable {
+        /// The source layer.
+        package var source: Descriptor
+        /// The data blob.
+        package var blob: Descriptor
+        /// Chunks in the blob.
+        package var chunkCount: Int
+        /// Pieces of content that the blob had already.
+        package var duplicateCount: Int
+        /// Bytes of the blob's uncompressed view.
+        package var uncompressedSize: UInt64
+    }
+
+    /// Names the source's manifest.
+    package var source: Descriptor
+    /// Names the new manifest.
+    package var manifest: Descriptor
+    /// Names the bootstrap's layer.
+    package var bootstrap: Descriptor
+    /// The data blobs, lowest layer first.
+    package var layers: [Layer]
+    /// What could not be kept, one line each.
+    package var warnings: [String]
+}
+
+/// Converts an OCI image to a RAFS v6 image.
+///
+/// Layers are read several at a time, each into its own blob; then their trees are merged and
+/// the bootstrap, the configuration and the manifest are written, in this order: nothing is put
+/// in place before all that it names. The same image and options give the same bytes.
+package struct Conversion {
+    private let source: any ImageSource
+    private let destination: any ImageDestination
+    private let tag: String
+    private let options: ConversionOptions
+
+    /// A conversion.
+    ///
+    /// - Parameters:
+    ///   - source: the image.
+    ///   - destination: takes the converted image.
+    ///   - tag: its tag there.
+    ///   - options: how.
+    package init(
+        from source: any ImageSource,
+        to destination: any ImageDestination,
+        tag: String,
+        options: ConversionOptions
+    ) {
+        self.source = source
+        self.destination = destination
+        self.tag = tag
+        self.options = options
+    }
+
+    /// Converts the image.
+    ///
+    /// - Parameter started: told the bytes to read in all, and the counter of those read so far.
+    /// - Returns: what was made.
+    /// - Throws: an error that says what failed; the destination then has no such tag.
+    package func run(
+        started: (UInt64, ByteCounter) -> Void = { _, _ in }
+    ) throws -> ConversionReport {
+        let image = try source.resolve()
+        try refuseConverted(image)
+        let progress = ByteCounter()
+        started(image.manifest.layers.reduce(0) { $0 &+ $1.size }, progress)
+        let layers = try convertLayers(of: image, progress)
+        let merged = try MergedImage(layers)
+        let bootstrap = try BootstrapLayer(merged, chunkSize: options.chunkSize)
+        let bootstrapBlob = try destination.putBlob(bootstrap.gzip, mediaType: .layerGzip)
+        let manifest = try putManifest(of: image, layers, bootstrapBlob, bootstrap.diffID)
+        return ConversionReport(
+            source: image.descriptor,
+            manifest: manifest,
+            bootstrap: bootstrapBlob,
+            layers: zip(image.manifest.layers, layers).map { source, layer in
+                ConversionReport.Layer(
+                    source: source,
+                    blob: layer.blob,
+                    chunkCount: layer.chunks.count,
+                    duplicateCount: layer.pieceCount - layer.chunks.count,
+                    uncompressedSize: layer.entry?.uncompressedSize ?? 0
+                )
+            },
+            warnings: layers.flatMap(\.warnings)
+        )
+    }
+
+    private func refuseConverted(_ image: ResolvedImage) throws {
+        guard !image.manifest.isConverted else {
+            throw ContentError.unsupported("\(source.name): this image is converted already")
+        }
+    }
+
+    private func convertLayers(
+        of image: ResolvedImage,
+        _ progress: ByteCounter
+    ) throws -> [ConvertedLayer] {
+        let layers = image.manifest.layers
+        let diffIDs = image.config.diffIDs
+        return try ChunkWorkers.run(threads: options.threads, level: options.level) { workers in
+            let conversion = LayerConversion(
+                source: source,
+                destination: destination,
+                options: options,
+                workers: workers,
+                progress: progress
+            )
+            return try inParallel(layers.count, threads: options.threads, name: "layer") { index in
+                try conversion.convert(layers[index], diffID: diffIDs[index])
+            }
+        }
+    }
+
+    private func putManifest(
+        of image: ResolvedImage,
+        _ layers: [ConvertedLayer],
+        _ bootstrap: Descriptor,
+        _ bootstrapDiffID: Digest
+    ) throws -> Descriptor {
+        var config = image.config
+        config.diffIDs = layers.map(\.blob.digest) + [bootstrapDiffID]
+        config.appendHistory(createdBy: "lazypull convert", comment: "RAFS v6 bootstrap")
+        let configBlob = try destination.putBlob(config.serialized(), mediaType: .config)
+        var manifest = Manifest(config: configBlob, layers: [])
+        manifest.annotations = image.manifest.annotations
+        manifest.annotations[NydusAnnotation.version] = "6"
+        manifest.annotations[NydusAnnotation.sourceDigest] = image.descriptor.digest.oci
+        for layer in layers {
+            var blob = layer.blob
+            blob.annotations = [NydusAnnotation.blob: "true"]
+            manifest.layers.append(blob)
+        }
+        var last = bootstrap
+        last.annotations = [NydusAnnotation.bootstrap: "true", NydusAnnotation.version: "6"]
+        manifest.layers.append(last)
+        return try destination.put(
+            manifest: manifest.serialized(), mediaType: .manifest, tag: tag
+        )
+    }
+}
