@@ -20,12 +20,14 @@ package protocol ImageSource: Sendable {
     /// A blob as it is stored, front to back, not verified: see `VerifyingStream`.
     ///
     /// - Parameter blob: names it.
+    /// - Returns: the blob's bytes.
     /// - Throws: an error if there is no such blob, or its size is known to be another.
     func openBlob(_ blob: Descriptor) throws -> AnyByteStream
 
     /// A blob as it is stored, by ranges, not verified.
     ///
     /// - Parameter blob: names it.
+    /// - Returns: the blob's bytes by ranges.
     /// - Throws: an error if there is no such blob, or its size is known to be another.
     func blobSource(_ blob: Descriptor) throws -> any BlobSource
 }

@@ -4,10 +4,10 @@ import CLinux
 import Glibc
 
 extension FileSystem {
-    /// The names in a directory in no order, without `.` and `..`; those that are not UTF-8 are
-    /// left out.
+    /// The names in a directory in no order.
     ///
     /// - Parameter path: the directory.
+    /// - Returns: the names without `.` and `..` and those that are not UTF-8.
     /// - Throws: `SystemError`.
     package static func names(inDirectory path: String) throws(SystemError) -> [String] {
         guard let directory = unsafe opendir(path) else {
@@ -27,6 +27,7 @@ extension FileSystem {
     /// Opens a regular file for reading; never waits for a pipe's other end.
     ///
     /// - Parameter path: the file.
+    /// - Returns: the open file.
     /// - Throws: `SystemError`; EINVAL if it is something else than a regular file.
     package static func openRegular(_ path: String) throws(SystemError) -> OwnedDescriptor {
         let file = try OwnedDescriptor.open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY)
@@ -39,6 +40,7 @@ extension FileSystem {
     /// Makes a new file and opens it for reading and writing.
     ///
     /// - Parameter path: the file; must not exist.
+    /// - Returns: the open file.
     /// - Throws: `SystemError`; see `SystemError.isAlreadyThere`.
     package static func create(_ path: String) throws(SystemError) -> OwnedDescriptor {
         try OwnedDescriptor.open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW)
@@ -47,6 +49,7 @@ extension FileSystem {
     /// Opens a file for reading and writing, and makes it if it is missing.
     ///
     /// - Parameter path: the file.
+    /// - Returns: the open file.
     /// - Throws: `SystemError`.
     package static func openOrCreate(_ path: String) throws(SystemError) -> OwnedDescriptor {
         try OwnedDescriptor.open(path, O_RDWR | O_CREAT)
@@ -55,6 +58,7 @@ extension FileSystem {
     /// Opens an existing file for reading and writing.
     ///
     /// - Parameter path: the file.
+    /// - Returns: the open file.
     /// - Throws: `SystemError`.
     package static func openForUpdate(_ path: String) throws(SystemError) -> OwnedDescriptor {
         try OwnedDescriptor.open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK)

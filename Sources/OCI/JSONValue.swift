@@ -43,7 +43,9 @@ package enum JSONValue: Sendable, Equatable {
         }
     }
 
-    /// The value as text: keys sorted, no blanks, slashes as they are. Equal values give equal text.
+    /// The value as text: keys sorted, no blanks, slashes as they are.
+    ///
+    /// Equal values give equal text.
     ///
     /// - Throws: `ContentError` for a number that JSON cannot express.
     package func serialized() throws(ContentError) -> [UInt8] {
