@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Distribution: finds images and puts them away. Now in OCI layouts; archives and registries
+// conform to the same two protocols.
+
+package import Content
+package import OCI
+
+/// Where an image is read from.
+package protocol ImageSource: Sendable {
+    /// The image's name, for messages.
+    var name: String { get }
+
+    /// Finds the image, and reads its manifest and configuration.
+    ///
+    /// - Returns: the image, both documents verified by size and digest.
+    /// - Throws: an error that says what is missing or wrong.
+    func resolve() throws -> ResolvedImage
+
+    /// A blob as it is stored, front to back, not verified: see `VerifyingStream`.
+    ///
+    /// - Parameter blob: names it.
+    /// - Returns: the blob's bytes.
+    /// - Throws: an error if there is no such blob, or its size is known to be another.
+    func openBlob(_ blob: Descriptor) throws -> AnyByteStream
+
+    /// A blob as it is stored, by ranges, not verified.
+    ///
+    /// - Parameter blob: names it.
+    /// - Returns: the blob's bytes by ranges.
+    /// - Throws: an error if there is no such blob, or its size is known to be another.
+    func blobSource(_ blob: Descriptor) throws -> any BlobSource
+}
+
+/// An image with its documents.
+package struct ResolvedImage: Sendable {
+    /// Names the manifest.
+    package let descriptor: Descriptor
+    /// The manifest's bytes, of which `descriptor` holds the digest.
+    package let manifestBytes: [UInt8]
+    /// The manifest.
+    package let manifest: Manifest
+    /// The configuration's bytes.
+    package let configBytes: [UInt8]
+    /// The configuration.
+    package let config: ImageConfig
+
+    /// The image of the two documents.
+    ///
+    /// - Parameters:
+    ///   - descriptor: names the manifest.
+    ///   - manifestBytes: the manifest, verified.
+    ///   - configBytes: gives the configuration, verified, that the manifest names.
+    /// - Throws: `ContentError` if a document is malformed or the two contradict each other.
+    package init(
+        descriptor: Descriptor,
+        manifestBytes: [UInt8],
+        configBytes: (Descriptor) throws -> [UInt8]
+    ) throws {
+        self.descriptor = descriptor
+        self.manifestBytes = manifestBytes
+        manifest = try Manifest(parsing: manifestBytes, mediaType: descriptor.mediaType)
+        self.configBytes = try configBytes(manifest.config)
+        config = try ImageConfig(parsing: self.configBytes)
+        guard config.diffIDs.count == manifest.layers.count else {
+            throw ContentError.corrupt(
+                "image has \(manifest.layers.count) layers in its manifest,"
+                    + " \(config.diffIDs.count) diff_ids in its config"
+            )
+        }
+    }
+}
+
+/// Where an image is written to.
+///
+/// Blobs first, each committed on its own; the manifest last, once all that it names is there. So
+/// an interrupted writer leaves nothing that looks like an image.
+package protocol ImageDestination: Sendable {
+    /// The image's name, for messages.
+    var name: String { get }
+
+    /// Begins a blob whose digest and size turn out as it is written.
+    ///
+    /// - Throws: an error if nothing can be written there.
+    func makeBlob() throws -> any BlobUpload
+
+    /// Stores the manifest and gives it the destination's tag.
+    ///
+    /// - Parameters:
+    ///   - manifest: the manifest's bytes.
+    ///   - mediaType: which kind of manifest.
+    ///   - tag: its tag; what bore the tag before loses it.
+    /// - Returns: the manifest's descriptor.
+    /// - Throws: an error if a blob it names is missing, or it cannot be stored.
+    @discardableResult
+    func put(manifest: [UInt8], mediaType: MediaType, tag: String) throws -> Descriptor
+}
+
+extension ImageDestination {
+    /// Stores bytes as a blob.
+    ///
+    /// - Parameters:
+    ///   - bytes: the blob.
+    ///   - mediaType: what it is.
+    /// - Returns: its descriptor.
+    /// - Throws: an error if it cannot be stored.
+    package func putBlob(_ bytes: [UInt8], mediaType: MediaType) throws -> Descriptor {
+        let upload = try makeBlob()
+        try upload.write(bytes.rawSpan)
+        let (digest, size) = try upload.commit()
+        return Descriptor(mediaType: mediaType, digest: digest, size: size)
+    }
+}
+
+/// A blob on its way to a destination; dropped before `commit`, it leaves nothing behind.
+///
+/// Used by one thread at a time.
+package protocol BlobUpload: AnyObject, ByteSink {
+    /// Takes the next bytes of the blob.
+    ///
+    /// - Parameter bytes: the bytes; not kept beyond the call.
+    /// - Throws: `ContentError` if they cannot be stored.
+    func write(_ bytes: RawSpan) throws(ContentError)
+
+    /// Puts the blob in its place, safe on storage; once, as the last call.
+    ///
+    /// - Returns: the digest and size of what was written.
+    /// - Throws: `ContentError` if it cannot be stored.
+    func commit() throws(ContentError) -> (digest: Digest, size: UInt64)
+}
