@@ -2,6 +2,7 @@
 
 import Compression
 import Content
+import OCI
 import RAFS
 import Tar
 
@@ -20,20 +21,15 @@ struct BootstrapLayer {
     ///   - chunkSize: the size of a full chunk, in bytes.
     /// - Throws: `ContentError` if the tree holds what RAFS v6 cannot.
     init(_ image: MergedImage, chunkSize: UInt32) throws(ContentError) {
-        var writer = TarWriter(to: ArraySink())
-        try writer.addDirectory("image", permissions: 0o755)
+        var writer = TarWriter(ArraySink())
+        try writer.addDirectory("image")
         let bootstrap = try image.bootstrap(chunkSize: chunkSize)
-        try writer.addFile("image/image.boot", permissions: 0o444, content: bootstrap)
+        try writer.addFile("image/image.boot", bootstrap.rawSpan)
         for layer in image.layers {
             let path = "image/\(layer.blob.digest.hex)"
-            try writer.addFile(
-                "\(path).blob.meta", permissions: 0o444, content: layer.chunkInfoFile
-            )
-            try writer.addFile(
-                "\(path).blob.digest",
-                permissions: 0o444,
-                content: layer.chunks.flatMap { $0.digest.bytes }
-            )
+            try writer.addFile("\(path).blob.meta", layer.chunkInfoFile.rawSpan)
+            let digests = layer.chunks.flatMap { $0.digest.bytes }
+            try writer.addFile("\(path).blob.digest", digests.rawSpan)
         }
         let tar = try writer.finish().bytes
         diffID = StreamingDigest.digest(of: tar)

@@ -2,14 +2,11 @@
 //
 // Convert: OCI image -> data blobs + bootstrap, in the nydus image convention.
 
-import Compression
-package import Content
+import Content
 package import Distribution
-import Layers
 import Linux
 package import OCI
 import RAFS
-import Tar
 
 /// How an image is converted.
 package struct ConversionOptions: Sendable {
@@ -121,7 +118,7 @@ package struct Conversion {
     }
 
     private func refuseConverted(_ image: ResolvedImage) throws {
-        guard !image.manifest.isConverted else {
+        guard image.manifest.bootstrapLayer == nil else {
             throw ContentError.unsupported("\(source.name): this image is converted already")
         }
     }

@@ -114,8 +114,9 @@ struct LayerChunker<Sink: ByteSink>: LayerContentSink {
                 stored: job.content, digest: job.digest, contentSize: UInt32(job.count)
             )
         }
+        let compressed = job.compressed
         return try writer.append(
-            stored: job.compressed.rawSpan, digest: job.digest, contentSize: UInt32(job.count)
+            stored: compressed.rawSpan, digest: job.digest, contentSize: UInt32(job.count)
         )
     }
 }

@@ -2,6 +2,7 @@
 
 import Content
 import Layers
+import OCI
 import RAFS
 
 /// All layers folded into one tree, and the blobs that its files need.

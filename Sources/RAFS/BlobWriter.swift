@@ -160,7 +160,7 @@ package struct BlobWriter<Sink: ByteSink> {
             BlobTOC.Entry(
                 name: name,
                 compressor: compressor,
-                digest: StreamingDigest.digest(of: unsafe content.span.bytes),
+                digest: StreamingDigest.digest(of: content.rawSpan),
                 offset: position,
                 compressedSize: UInt64(stored.count),
                 uncompressedSize: UInt64(content.count)
@@ -169,7 +169,7 @@ package struct BlobWriter<Sink: ByteSink> {
     }
 
     private mutating func write(_ bytes: [UInt8]) throws(ContentError) {
-        try write(unsafe bytes.span.bytes)
+        try write(bytes.rawSpan)
     }
 
     private mutating func write(_ bytes: RawSpan) throws(ContentError) {
