@@ -91,7 +91,9 @@ struct LoggerTests {
         do {
             let logger = Logger(level: .info, owning: file)
             let threads = (0..<8).map { number in
-                Thread { for line in 0..<200 { logger.info("line", ["thread": number, "n": line]) } }
+                Thread {
+                    for line in 0..<200 { logger.info("line", ["thread": number, "n": line]) }
+                }
             }
             for thread in threads { thread.join() }
         }
