@@ -64,7 +64,7 @@ struct HygieneTests {
     }
 
     @Test func nothingTrapsOnPurpose() throws {
-        let traps = ["fatalError(", "try!", "as!", "preconditionFailure("]
+        let traps = ["fatalError(", "try!", "as!"]
         for path in try sources() {
             for (index, line) in try Repository.lines(path).enumerated() {
                 let code = SwiftText.code(of: line)
@@ -87,7 +87,7 @@ struct HygieneTests {
 
     @Test func everyPackageDeclarationIsDocumented() throws {
         // A witness is documented where its protocol is.
-        var witnesses: Set<Substring> = ["description", "hash", "encode", "encoded"]
+        var witnesses: Set<Substring> = ["description", "hash", "encode", "rawValue"]
         for path in try sources() {
             witnesses.formUnion(SwiftText.protocolRequirements(in: try Repository.lines(path)))
         }

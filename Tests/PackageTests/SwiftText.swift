@@ -94,12 +94,24 @@ enum SwiftText {
             let line = trimmed(lines[index])
             let parts = line.split(separator: " ").drop { $0.hasPrefix("@") }
             guard ["package", "public"].contains(parts.first) else { return nil }
-            guard let name = declaredName(parts) else { return nil }
+            // The witness of RawRepresentable.
+            guard !line.contains(" init(rawValue: ") else { return nil }
+            guard let name = declaredName(parts), !isNamedConstant(line) else { return nil }
             var above = index - 1
             while above >= 0, trimmed(lines[above]).hasPrefix("@") { above -= 1 }
             let isDocumented = above >= 0 && trimmed(lines[above]).hasPrefix("///")
             return Declaration(line: index + 1, name: name, isDocumented: isDocumented)
         }
+    }
+
+    /// Whether a line only names a bit of a flag set or a text of a format: `static let zran =
+    /// BlobFeatures(rawValue: 0x8)`. The type above says what they are.
+    private static func isNamedConstant(_ line: Substring) -> Bool {
+        guard line.contains(" static let "), let start = line.firstIndex(of: "=") else {
+            return false
+        }
+        let value = line[start...].dropFirst(2)
+        return value.hasPrefix("\"") || value.contains("(rawValue: ")
     }
 
     /// The names of what the file's protocols require.
