@@ -11,8 +11,11 @@ package struct BlobTableEntry: Hashable, Sendable {
     package var chunkCount: UInt32
     /// The uncompressed size of a full chunk, in bytes.
     package var chunkSize: UInt32
+    /// How chunks are compressed.
     package var compressor: Compressor
+    /// How chunks are digested.
     package var digester: Digester
+    /// What the blob holds besides its chunks.
     package var features: BlobFeatures
     /// Bytes of the blob file up to the inlined bootstrap (as nydus counts them since 2.2).
     package var compressedSize: UInt64

@@ -33,6 +33,7 @@ package enum BootstrapFormat {
     package static let maximumBlobCount = 254
     /// A chunk's index has 24 bits.
     package static let maximumChunkIndex: UInt32 = 1 << 24 - 1
+    /// The size of a chunk in bytes is at most this.
     package static let maximumChunkSize: UInt32 = 1 << 24
     /// Blobs start at multiples of this in the flattened view of all devices, in blocks.
     static let deviceAlignment: UInt64 = 0x80000 / 4096

@@ -37,7 +37,9 @@ struct HelpTests {
         #expect(lines.allSatisfy { $0.count <= 80 })
         #expect(lines[0] == "  " + String(repeating: "n", count: 28))
         #expect(lines[1].hasPrefix(String(repeating: " ", count: 30) + "word"))
-        #expect(lines.contains { $0.hasPrefix("  short" + String(repeating: " ", count: 23) + "word") })
+        #expect(
+            lines.contains { $0.hasPrefix("  short" + String(repeating: " ", count: 23) + "word") }
+        )
     }
 
     @Test func offersOptionsValuesAndOperands() {

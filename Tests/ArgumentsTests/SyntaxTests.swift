@@ -123,7 +123,9 @@ struct SyntaxTests {
 
     @Test func neverTrapsOnWordsMadeAtRandom() {
         var generator = SystemRandomNumberGenerator()
-        let parts = ["-", "--", "=", "t", "q", "help", "threads", "log", "9", "\u{E9}", ":", "?", ";"]
+        let parts = [
+            "-", "--", "=", "t", "q", "help", "threads", "log", "9", "\u{E9}", ":", "?", ";",
+        ]
         for _ in 0..<2000 {
             let words = (0..<Int.random(in: 0...4, using: &generator)).map { _ in
                 (0..<Int.random(in: 0...4, using: &generator))
@@ -149,7 +151,9 @@ struct NearestNameTests {
         #expect(NearestName.find(mistyped, in: ["convert", "check", "mount"]) == nil)
     }
 
-    @Test(arguments: [("", "", 0), ("abc", "", 3), ("", "abc", 3), ("ab", "ba", 1), ("ca", "abc", 3)])
+    @Test(arguments: [
+        ("", "", 0), ("abc", "", 3), ("", "abc", 3), ("ab", "ba", 1), ("ca", "abc", 3),
+    ])
     func countsEdits(source: String, target: String, edits: Int) {
         #expect(NearestName.edits(from: source, to: target) == edits)
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Dispatch
 import Glibc
 import Synchronization
 import Testing
@@ -20,7 +21,8 @@ struct LoggerTests {
     /// A pipe's two ends.
     private func pipe() throws -> (reading: Int32, writing: Int32) {
         var ends: [Int32] = [-1, -1]
-        try #require(unsafe Glibc.pipe(&ends) == 0)
+        let code = unsafe Glibc.pipe(&ends)
+        try #require(code == 0)
         return (ends[0], ends[1])
     }
 
@@ -83,17 +85,16 @@ struct LoggerTests {
     }
 
     @Test func keepsLinesOfManyThreadsWhole() throws {
-        let directory = "/tmp/lazypull-log-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
-        let file = unsafe open(directory, O_RDWR | O_CREAT | O_APPEND, 0o600)
+        let path = "/tmp/lazypull-log-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
+        let file = unsafe open(path, O_RDWR | O_CREAT | O_APPEND, 0o600)
         try #require(file >= 0)
-        defer { _ = unsafe unlink(directory) }
-        let reading = unsafe open(directory, O_RDONLY)
+        defer { _ = unsafe unlink(path) }
+        let reading = unsafe open(path, O_RDONLY)
         do {
             let logger = Logger(level: .info, owning: file)
-            let threads = (0..<8).map { number in
-                Thread { for line in 0..<200 { logger.info("line", ["thread": number, "n": line]) } }
+            DispatchQueue.concurrentPerform(iterations: 8) { thread in
+                for line in 0..<200 { logger.info("line", ["thread": thread, "n": line]) }
             }
-            for thread in threads { thread.join() }
         }
         let lines = contents(of: reading).split(separator: "\n")
         #expect(lines.count == 1600)
@@ -111,37 +112,5 @@ struct LoggerTests {
         for level in LogLevel.allCases { #expect(LogLevel(name: level.name) == level) }
         #expect(LogLevel(name: "verbose") == nil)
         #expect(LogLevel.allCases.sorted() == [.error, .warning, .info, .debug])
-    }
-}
-
-/// A thread that is waited for.
-private final class Thread {
-    private let handle: pthread_t
-
-    /// Starts the body on a thread.
-    init(_ body: @escaping @Sendable () -> Void) {
-        var handle = pthread_t()
-        let box = unsafe Unmanaged.passRetained(Box(body))
-        let code = unsafe pthread_create(
-            &handle,
-            nil,
-            { context in
-                guard let context = unsafe context else { return nil }
-                unsafe Unmanaged<Box>.fromOpaque(context).takeRetainedValue().body()
-                return nil
-            },
-            box.toOpaque()
-        )
-        #expect(code == 0)
-        self.handle = handle
-    }
-
-    /// Waits for its end.
-    func join() { pthread_join(handle, nil) }
-
-    private final class Box {
-        let body: @Sendable () -> Void
-
-        init(_ body: @escaping @Sendable () -> Void) { self.body = body }
     }
 }

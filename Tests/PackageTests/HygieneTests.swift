@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Testing
+
+@Suite("Hygiene")
+struct HygieneTests {
+    /// Targets that may call libc; everything else goes through `Linux`. `Log` stands on the same
+    /// floor as `Linux`; the executable and `Mount` need its constants.
+    private static let callersOfLibc = ["Linux", "Log", "FUSE", "Mount", "lazypull"]
+
+    /// Words that say nothing about what a file or a target holds.
+    private static let emptyWords = ["Utils", "Utilities", "Helpers", "Common", "Extras", "Misc"]
+
+    private func sources() throws -> [String] { try Repository.files("Sources", named: "*.swift") }
+
+    private func allSwift() throws -> [String] {
+        try Repository.files("Sources Tests", named: "*.swift")
+    }
+
+    @Test func filesAreShort() throws {
+        for path in try allSwift() + Repository.files("Sources", named: "*.[ch]") {
+            let count = try Repository.lines(path).count
+            #expect(count <= 400, "\(path) has \(count) lines")
+        }
+    }
+
+    @Test func functionsAreShort() throws {
+        for path in try allSwift() {
+            for function in SwiftText.functions(in: try Repository.lines(path)) {
+                #expect(
+                    function.lineCount <= 50,
+                    "\(path):\(function.line): \(function.lineCount) lines"
+                )
+            }
+        }
+    }
+
+    @Test func namesSayWhatTheyHold() throws {
+        for path in try allSwift() {
+            let parts = path.split(whereSeparator: { $0 == "/" || $0 == "." || $0 == "+" })
+            for part in parts {
+                #expect(!Self.emptyWords.contains { part.hasSuffix($0) }, "\(path)")
+            }
+        }
+    }
+
+    @Test func nothingImportsTheWholeOfFoundation() throws {
+        for path in try allSwift() {
+            for line in try Repository.lines(path)
+            where SwiftText.imported(by: line) == "Foundation" {
+                Issue.record("\(path) imports Foundation: 44 MB in the executable")
+            }
+        }
+    }
+
+    @Test func libcIsCalledFromFewPlaces() throws {
+        for path in try sources() {
+            let target = path.split(separator: "/")[1]
+            guard !Self.callersOfLibc.contains(String(target)) else { continue }
+            for line in try Repository.lines(path) where SwiftText.imported(by: line) == "Glibc" {
+                Issue.record("\(path) imports Glibc: say it through Linux")
+            }
+        }
+    }
+
+    @Test func nothingTrapsOnPurpose() throws {
+        let traps = ["fatalError(", "try!", "as!"]
+        for path in try sources() {
+            for (index, line) in try Repository.lines(path).enumerated() {
+                let code = SwiftText.code(of: line)
+                for trap in traps where code.contains(trap) {
+                    Issue.record("\(path):\(index + 1): \(trap)")
+                }
+            }
+        }
+    }
+
+    @Test func nothingIsAsynchronous() throws {
+        let words: Set<Substring> = ["actor", "async", "await", "Task"]
+        for path in try sources() {
+            for (index, line) in try Repository.lines(path).enumerated() {
+                let found = SwiftText.words(of: SwiftText.code(of: line)).filter(words.contains)
+                #expect(found.isEmpty, "\(path):\(index + 1)")
+            }
+        }
+    }
+
+    @Test func everyPackageDeclarationIsDocumented() throws {
+        // A witness is documented where its protocol is.
+        var witnesses: Set<Substring> = ["description", "hash", "encode", "rawValue"]
+        for path in try sources() {
+            witnesses.formUnion(SwiftText.protocolRequirements(in: try Repository.lines(path)))
+        }
+        for path in try sources() {
+            for declaration in SwiftText.packageDeclarations(in: try Repository.lines(path)) {
+                guard !witnesses.contains(declaration.name) else { continue }
+                #expect(
+                    declaration.isDocumented,
+                    "\(path):\(declaration.line): \(declaration.name) has no doc comment"
+                )
+            }
+        }
+    }
+
+    @Test func everyFileNamesItsLicence() throws {
+        for path in try allSwift() + Repository.files("Sources", named: "*.[ch]") {
+            let first = try Repository.lines(path).first ?? ""
+            #expect(first.contains("SPDX-License-Identifier: Apache-2.0"), "\(path)")
+        }
+    }
+}

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# What install.sh, Tests/run and .ci/run share: root's rights, packages, the Swift toolchain.
+# Sourced by bash; `die` must exist.
+
+# What a release build links, and what links it.
+build_packages=(
+    ca-certificates binutils gcc g++ libc6-dev libstdc++-12-dev pkg-config git
+    libfuse3-dev libssl-dev libzstd-dev zlib1g-dev
+    # What the Swift toolchain itself loads.
+    libcurl4 libedit2 libncurses6 libpython3.11 libsqlite3-0 libxml2 libz3-4 tzdata
+)
+
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "this needs root, and there is no sudo: $*"
+    fi
+}
+
+# Installs those packages that are missing. The lists are fetched once per run of a script, and only
+# if something is missing.
+apt_install() {
+    local missing=() package
+    for package in "$@"; do
+        dpkg-query -W -f='${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
+            missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    command -v apt-get >/dev/null || die "apt-get is missing; install by hand: ${missing[*]}"
+    if [[ -z ${apt_updated-} ]]; then
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q
+        export apt_updated=yes
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+# Puts a Swift toolchain of version 6.3 or later on PATH.
+find_swift() {
+    local candidate found
+    for candidate in '' /opt/swift/usr/bin /usr/local/swift/usr/bin /usr/share/swift/usr/bin \
+        /opt/swift-*/usr/bin "$HOME"/.local/share/swiftly/bin "$HOME"/.swiftly/bin \
+        "$HOME"/swift*/usr/bin; do
+        found=$(PATH=${candidate:-$PATH} command -v swift) || continue
+        # Swift's first line: "Swift version 6.3.1 (swift-6.3.1-RELEASE)".
+        found=$("$found" --version 2>/dev/null | sed -n 's/.*Swift version \([0-9]*\.[0-9]*\).*/\1/p')
+        if [[ -n $found && $(printf '%s\n' 6.3 "$found" | sort -V | head -n 1) == 6.3 ]]; then
+            [[ -z $candidate ]] || export PATH=$candidate:$PATH
+            return 0
+        fi
+        echo "Swift ${found:-of unknown version} in ${candidate:-PATH} is too old" >&2
+    done
+    die 'no Swift toolchain 6.3 or later was found, in PATH or in /opt/swift/usr/bin.
+Get it from https://www.swift.org/install/linux/ (Debian 12, x86_64 or aarch64), unpack it to
+/opt/swift (so that /opt/swift/usr/bin/swift exists), and run this again.'
+}

@@ -1,0 +1,160 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Builds lazypull on Debian 12 and installs it; with --demo it then does the main job once, on an
+# image made on the spot.
+set -euo pipefail
+
+usage() {
+    cat <<'EOT'
+Usage: ./install.sh [--prefix DIR] [--demo]
+
+Installs what the build needs (apt), builds, and installs below DIR (default: /usr/local) the
+executable, a link for each applet, the manual pages and the completions for bash.
+
+  --prefix DIR   install below DIR
+  --demo         then build an image from Debian packages, convert it, compare it with its source,
+                 mount it lazily and run a Python program in it
+  --help         print this help
+EOT
+}
+
+say() { printf '==> %s\n' "$*"; }
+die() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
+
+prefix=/usr/local
+demo=no
+while (($#)); do
+    case $1 in
+        --prefix) [[ ${2-} == /* ]] || die '--prefix needs an absolute path'; prefix=$2; shift ;;
+        --prefix=/*) prefix=${1#--prefix=} ;;
+        --demo) demo=yes ;;
+        --help | -h) usage; exit 0 ;;
+        *) usage >&2; die "unknown argument '$1'" ;;
+    esac
+    shift
+done
+
+cd "$(dirname "${BASH_SOURCE[0]}")"
+root=$PWD
+# shellcheck source=Tests/Support/environment.sh
+. Tests/Support/environment.sh
+
+# What the demonstration makes, to be taken apart on every way out.
+work=''
+cleanup() {
+    local status=$?
+    trap - EXIT
+    [[ -n $work ]] || exit "$status"
+    # The program in the mount first, then the mount, then the files.
+    if mountpoint -q "$work/mnt" 2>/dev/null || grep -qs " $work/mnt " /proc/mounts; then
+        as_root umount "$work/mnt" || as_root umount -l "$work/mnt" || true
+    fi
+    # Never into a mount that would not go.
+    as_root rm -rf --one-file-system "$work"
+    exit "$status"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# The seconds since the first argument, with two decimals.
+seconds_since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.2f", b - a }'; }
+
+install_files() {
+    local bin=$prefix/bin
+    say "installing below $prefix"
+    as_root install -d "$bin" "$prefix/share/man/man1" \
+        "$prefix/share/bash-completion/completions"
+    # A running program keeps its old file: install(1) makes a new one.
+    as_root install -m 755 .build/release/lazypull "$bin/lazypull"
+    as_root "$bin/lazypull" --install "$bin"
+    as_root install -m 644 man/*.1 "$prefix/share/man/man1/"
+    local completions=$prefix/share/bash-completion/completions name
+    "$bin/lazypull" --completions bash | as_root tee "$completions/lazypull" >/dev/null
+    # bash looks for a file of the command's own name.
+    for name in $("$bin/lazypull" --list); do
+        as_root ln -sf lazypull "$completions/lazypull-$name"
+    done
+    say "installed $("$bin/lazypull" --version): $bin/lazypull and $(echo "$bin"/lazypull-*)"
+}
+
+# A field of the last statistics line of the mount's log.
+statistic() { sed -n "s/.* statistics .*\b$1=\([0-9]*\).*/\1/p" "$work/mount.log" | tail -n 1; }
+
+wait_for() { # seconds, command...
+    local limit=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        ((SECONDS < limit)) || return 1
+        sleep 0.05
+    done
+}
+
+run_demo() {
+    local lazypull=$prefix/bin/lazypull began times=()
+    apt_install debootstrap pigz zstd umoci attr python3 libcap2-bin
+    [[ -e /dev/fuse ]] || as_root modprobe fuse || true
+    [[ -e /dev/fuse ]] || die '/dev/fuse is missing: the kernel needs FUSE for the mount'
+    # World-readable, because root and the caller both use it; not /tmp, which may be memory.
+    work=$(mktemp -d "${TMPDIR:-/var/tmp}/lazypull-demo.XXXXXX")
+    mkdir "$work/mnt"
+
+    say 'building an image from Debian packages (debootstrap, python3)'
+    began=$EPOCHREALTIME
+    as_root "$root/Tests/Support/demo-image" "$work/image"
+    as_root chown -R "$(id -u):$(id -g)" "$work/image"
+    times+=("build the image:$(seconds_since "$began")")
+
+    say 'convert'
+    began=$EPOCHREALTIME
+    "$lazypull" convert "oci:$work/image:demo" "oci:$work/image:demo-lazy"
+    times+=("convert:$(seconds_since "$began")")
+
+    say 'check against the source'
+    began=$EPOCHREALTIME
+    "$lazypull" check --against "oci:$work/image:demo" "oci:$work/image:demo-lazy"
+    times+=("check --against:$(seconds_since "$began")")
+
+    say 'mount, cold'
+    began=$EPOCHREALTIME
+    as_root "$lazypull" mount --cache-dir "$work/cache" --log-file "$work/mount.log" \
+        "oci:$work/image:demo-lazy" "$work/mnt"
+    times+=("mount:$(seconds_since "$began")")
+
+    say 'run a Python program in it'
+    began=$EPOCHREALTIME
+    as_root chroot "$work/mnt" /usr/bin/python3 -c '
+import json, platform, sqlite3, ssl
+version = sqlite3.connect(":memory:").execute("select sqlite_version()").fetchone()[0]
+print(json.dumps({"python": platform.python_version(), "ssl": ssl.OPENSSL_VERSION, "sqlite": version}))'
+    times+=("first run of python3:$(seconds_since "$began")")
+    began=$EPOCHREALTIME
+    as_root chroot "$work/mnt" /usr/bin/python3 -c 'import json, sqlite3, ssl'
+    times+=("second run of python3:$(seconds_since "$began")")
+
+    as_root umount "$work/mnt"
+    # The line is written when the process ends, which is after the unmount.
+    as_root chmod a+r "$work/mount.log"
+    wait_for 10 grep -q ' statistics ' "$work/mount.log" ||
+        die "the mount left no statistics in $work/mount.log"
+    report "${times[@]}"
+}
+
+report() {
+    local fetched image entry
+    fetched=$(statistic fetched-bytes)
+    image=$(statistic image-bytes)
+    say 'result'
+    awk -v f="$fetched" -v i="$image" 'BEGIN {
+        printf "fetched %.1f MiB of the %.1f MiB the image holds: %.1f %%\n", f / 1048576, i / 1048576, 100 * f / i
+    }'
+    for entry in "$@"; do printf '%-24s %8s s\n' "${entry%%:*}" "${entry#*:}"; done
+}
+
+find_swift
+apt_install "${build_packages[@]}"
+say 'building (release)'
+swift build -c release --product lazypull
+install_files
+[[ $demo == no ]] || run_demo
