@@ -85,17 +85,16 @@ package struct Conversion {
 
     /// Converts the image.
     ///
-    /// - Parameter started: told the bytes to read in all, and the counter of those read so far.
+    /// - Parameter progress: told how far the work is; called from several threads.
     /// - Returns: what was made.
     /// - Throws: an error that says what failed; the destination then has no such tag.
     package func run(
-        started: (UInt64, ByteCounter) -> Void = { _, _ in }
+        progress: @escaping @Sendable (LayerProgress) -> Void = { _ in }
     ) throws -> ConversionReport {
         let image = try source.resolve()
         try refuseConverted(image)
-        let progress = ByteCounter()
-        started(image.manifest.layers.reduce(0) { $0 &+ $1.size }, progress)
-        let layers = try convertLayers(of: image, progress)
+        let meter = LayerProgressMeter(image.manifest.layers, show: progress)
+        let layers = try convertLayers(of: image, meter)
         let merged = try MergedImage(layers)
         let bootstrap = try BootstrapLayer(merged, chunkSize: options.chunkSize)
         let bootstrapBlob = try destination.putBlob(bootstrap.gzip, mediaType: .layerGzip)
@@ -125,7 +124,7 @@ package struct Conversion {
 
     private func convertLayers(
         of image: ResolvedImage,
-        _ progress: ByteCounter
+        _ meter: LayerProgressMeter
     ) throws -> [ConvertedLayer] {
         let layers = image.manifest.layers
         let diffIDs = image.config.diffIDs
@@ -135,10 +134,12 @@ package struct Conversion {
                 destination: destination,
                 options: options,
                 workers: workers,
-                progress: progress
+                meter: meter
             )
             return try inParallel(layers.count, threads: options.threads, name: "layer") { index in
-                try conversion.convert(layers[index], diffID: diffIDs[index])
+                let layer = try conversion.convert(layers[index], diffID: diffIDs[index])
+                meter.reportLayer()
+                return layer
             }
         }
     }
@@ -166,7 +167,9 @@ package struct Conversion {
         last.annotations = [NydusAnnotation.bootstrap: "true", NydusAnnotation.version: "6"]
         manifest.layers.append(last)
         return try destination.put(
-            manifest: manifest.serialized(), mediaType: .manifest, tag: tag
+            manifest: manifest.serialized(),
+            mediaType: .manifest,
+            tag: tag
         )
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Content
+import Distribution
 import Layers
 import RAFS
 
@@ -18,6 +19,7 @@ struct LayerChunker<Sink: ByteSink>: LayerContentSink {
     private var running: [ChunkJob] = []
     private var idle: [ChunkJob] = []
     private let runningLimit: Int
+    private let meter: LayerProgressMeter
     private var written: [Digest: UInt32] = [:]
     /// The chunk that each piece of content became, by provisional index.
     private(set) var chunkIndexes: [UInt32] = []
@@ -30,12 +32,15 @@ struct LayerChunker<Sink: ByteSink>: LayerContentSink {
     ///   - workers: digest and compress.
     ///   - chunkSize: the size of a full chunk, in bytes.
     ///   - runningLimit: how many chunks may be under way at once; each takes twice its size.
+    ///   - meter: told after each piece.
     init(
         writer: consuming BlobWriter<Sink>,
         workers: ChunkWorkers,
         chunkSize: Int,
-        runningLimit: Int
+        runningLimit: Int,
+        meter: LayerProgressMeter
     ) {
+        self.meter = meter
         self.writer = writer
         self.workers = workers
         self.chunkSize = chunkSize
@@ -70,6 +75,7 @@ struct LayerChunker<Sink: ByteSink>: LayerContentSink {
             pieceCount += 1
             running.append(job)
             workers.submit(job, known: known)
+            meter.report()
         }
         return addresses
     }
@@ -111,12 +117,16 @@ struct LayerChunker<Sink: ByteSink>: LayerContentSink {
         // A worker leaves a known digest uncompressed; such a chunk is never written.
         guard job.isCompressed else {
             return try writer.append(
-                stored: job.content, digest: job.digest, contentSize: UInt32(job.count)
+                stored: job.content,
+                digest: job.digest,
+                contentSize: UInt32(job.count)
             )
         }
         let compressed = job.compressed
         return try writer.append(
-            stored: compressed.rawSpan, digest: job.digest, contentSize: UInt32(job.count)
+            stored: compressed.rawSpan,
+            digest: job.digest,
+            contentSize: UInt32(job.count)
         )
     }
 }

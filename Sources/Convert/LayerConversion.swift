@@ -30,7 +30,7 @@ struct LayerConversion {
     let destination: any ImageDestination
     let options: ConversionOptions
     let workers: ChunkWorkers
-    let progress: ByteCounter
+    let meter: LayerProgressMeter
 
     /// Reads the layer to its end, verified, and writes its blob.
     ///
@@ -41,16 +41,22 @@ struct LayerConversion {
     /// - Throws: an error that names the layer; nothing of it is then at the destination.
     func convert(_ layer: Descriptor, diffID: Digest) throws -> ConvertedLayer {
         let stream = try LayerStream(
-            source.openBlob(layer), layer: layer, diffID: diffID, progress: progress
+            source.openBlob(layer),
+            layer: layer,
+            diffID: diffID,
+            progress: meter.bytes
         )
         let upload = try destination.makeBlob()
         var chunker = LayerChunker(
             writer: BlobWriter(
-                to: UploadSink(upload), chunkSize: options.chunkSize, compressor: .zstd
+                to: UploadSink(upload),
+                chunkSize: options.chunkSize,
+                compressor: .zstd
             ),
             workers: workers,
             chunkSize: Int(options.chunkSize),
-            runningLimit: 2 * options.threads + 2
+            runningLimit: 2 * options.threads + 2,
+            meter: meter
         )
         var layerTree = try readTree(stream, layer, into: &chunker)
         var (writer, indexes) = try chunker.finish()

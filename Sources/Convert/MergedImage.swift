@@ -60,7 +60,10 @@ struct MergedImage {
             return entry
         }
         let writer = BootstrapWriter(
-            tree: tree, blobs: blobs, chunkSize: chunkSize, flags: BootstrapWriter.defaultFlags
+            tree: tree,
+            blobs: blobs,
+            chunkSize: chunkSize,
+            flags: BootstrapWriter.defaultFlags
         )
         return try writer.write { layers[Int($0.blob)].chunks[Int($0.index)] }
     }

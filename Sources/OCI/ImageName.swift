@@ -69,3 +69,12 @@ extension ImageName: CustomStringConvertible {
         }
     }
 }
+
+extension ImageName {
+    /// The tag the name gives, if it gives one.
+    package var tag: String? {
+        switch self {
+        case .layout(_, let tag): tag
+        }
+    }
+}

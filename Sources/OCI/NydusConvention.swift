@@ -25,6 +25,8 @@ extension Manifest {
 
     /// The RAFS data blobs among the layers.
     package var dataBlobs: [Descriptor] {
-        layers.filter { $0.mediaType == .nydusBlob || $0.annotations[NydusAnnotation.blob] == "true" }
+        layers.filter {
+            $0.mediaType == .nydusBlob || $0.annotations[NydusAnnotation.blob] == "true"
+        }
     }
 }

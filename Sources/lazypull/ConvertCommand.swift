@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Arguments
+internal import Convert
+internal import Distribution
+internal import Linux
+internal import OCI
 
 /// `lazypull convert`: turns an OCI image into a seekable one.
 enum ConvertCommand {
@@ -17,6 +21,65 @@ enum ConvertCommand {
     )
 
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
-        throw Failure(.unsupported, "not wired")
+        let target = try ImageName(arguments.operands[1])
+        let conversion = Conversion(
+            from: try Images.source(arguments.operands[0]),
+            to: Images.destination(target),
+            tag: target.tag ?? ImageName.defaultTag,
+            options: ConversionOptions(threads: SharedOptions.threadCount(arguments))
+        )
+        let reporter = ProgressReporter(
+            "converting",
+            isQuiet: arguments.has(SharedOptions.quiet)
+        )
+        let start = CurrentProcess.monotonicNanoseconds
+        let report: ConversionReport
+        do {
+            report = try conversion.run { reporter.update($0) }
+        } catch {
+            reporter.abandon()
+            throw error
+        }
+        reporter.finish()
+        for warning in report.warnings {
+            try StandardStream.error.write("lazypull convert: warning: \(warning)\n")
+        }
+        let seconds = Double(CurrentProcess.monotonicNanoseconds - start) / 1e9
+        try StandardStream.output.write(
+            arguments.text(SharedOptions.output) == "json"
+                ? json(report, seconds: seconds) : text(report, target: target)
+        )
+        return .done
+    }
+
+    private static func text(_ report: ConversionReport, target: ImageName) -> String {
+        let stored = report.layers.reduce(report.bootstrap.size) { $0 &+ $1.blob.size }
+        let chunks = report.layers.reduce(0) { $0 + $1.chunkCount }
+        return """
+            \(target) is \(report.manifest.digest): \(report.layers.count) layers,\
+             \(chunks) chunks, \(ByteCount.text(stored)) stored
+
+            """
+    }
+
+    private static func json(_ report: ConversionReport, seconds: Double) throws -> String {
+        let layers = report.layers.map { layer in
+            JSONValue.object([
+                "source": layer.source.json,
+                "blob": layer.blob.json,
+                "chunks": .integer(Int64(layer.chunkCount)),
+                "deduplicatedChunks": .integer(Int64(layer.duplicateCount)),
+                "uncompressedSize": .unsigned(layer.uncompressedSize),
+            ])
+        }
+        let document = JSONValue.object([
+            "source": report.source.json,
+            "manifest": report.manifest.json,
+            "bootstrap": report.bootstrap.json,
+            "layers": .array(layers),
+            "warnings": .array(report.warnings.map { .string($0) }),
+            "seconds": .double(seconds),
+        ])
+        return String(decoding: try document.serialized(), as: UTF8.self) + "\n"
     }
 }

@@ -1,19 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Distribution
 internal import Linux
 internal import Synchronization
-
-/// How far a long work is.
-struct Progress: Sendable, Equatable {
-    /// Bytes of input read so far.
-    var doneBytes: UInt64
-    /// Bytes of input in all.
-    var totalBytes: UInt64
-    /// Layers finished.
-    var doneLayers: Int
-    /// Layers in all.
-    var totalLayers: Int
-}
 
 /// Shows progress on standard error: a bar on a terminal, now and then a line elsewhere, or nothing.
 ///
@@ -28,7 +17,7 @@ final class ProgressReporter: Sendable {
     private struct State {
         var lastPrinted: UInt64
         var hasBar = false
-        var latest: Progress?
+        var latest: LayerProgress?
     }
 
     private let style: Style
@@ -56,7 +45,7 @@ final class ProgressReporter: Sendable {
     }
 
     /// Takes note of how far the work is, and shows it if it is time to.
-    func update(_ progress: Progress) {
+    func update(_ progress: LayerProgress) {
         guard style != .none else { return }
         let now = CurrentProcess.monotonicNanoseconds
         let interval = style == .bar ? Self.barInterval : Self.lineInterval
@@ -83,7 +72,7 @@ final class ProgressReporter: Sendable {
         state.withLock { erase(&$0) }
     }
 
-    private func show(_ progress: Progress, at now: UInt64, _ state: inout State) {
+    private func show(_ progress: LayerProgress, at now: UInt64, _ state: inout State) {
         let text = text(progress, at: now)
         guard style == .bar else {
             print("\(text)\n")
@@ -111,13 +100,13 @@ final class ProgressReporter: Sendable {
         state.hasBar = false
     }
 
-    private func fraction(_ progress: Progress) -> Double {
+    private func fraction(_ progress: LayerProgress) -> Double {
         guard progress.totalBytes > 0 else { return 1 }
         return min(1, Double(progress.doneBytes) / Double(progress.totalBytes))
     }
 
     /// `converting 42 %, 1.2 GiB of 2.8 GiB, 310 MiB/s, layer 3 of 7`.
-    private func text(_ progress: Progress, at now: UInt64) -> String {
+    private func text(_ progress: LayerProgress, at now: UInt64) -> String {
         let seconds = Double(now &- start) / 1e9
         let rate = seconds > 0.05 ? Double(progress.doneBytes) / seconds : 0
         let percent = Int(100 * fraction(progress))
@@ -130,7 +119,7 @@ final class ProgressReporter: Sendable {
         return parts.joined(separator: ", ")
     }
 
-    /// Progress that cannot be shown is no reason to stop.
+    /// LayerProgress that cannot be shown is no reason to stop.
     private func print(_ text: String) {
         try? StandardStream.error.write(text)
     }

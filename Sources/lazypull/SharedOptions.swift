@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Arguments
+internal import Linux
 
 /// Options that several applets have, each declared here once.
 enum SharedOptions {
@@ -25,4 +26,9 @@ enum SharedOptions {
 
     /// The transports an image can be named by.
     static let image = ValueKind.image(transports: ["oci"])
+
+    /// How many threads the command line asks for; without a word, one per processor.
+    static func threadCount(_ arguments: ParsedArguments) -> Int {
+        arguments.integer(threads) ?? CurrentProcess.processorCount
+    }
 }
