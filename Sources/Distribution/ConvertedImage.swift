@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Content
+package import OCI
+import Tar
+
+/// One file of the layer that carries a converted image's bootstrap.
+package enum BootstrapFile: Hashable, Sendable {
+    /// `image/image.boot`: the bootstrap.
+    case bootstrap
+    /// `image/<hex>.blob.meta`: the chunk-info table of the blob.
+    case chunkInfo(Digest)
+    /// `image/<hex>.blob.digest`: the digests of the blob's chunks.
+    case chunkDigests(Digest)
+
+    /// The file at a path of the layer; nil for one without meaning here.
+    ///
+    /// The newest nydus tools keep the files below `image/`, the oldest put the bootstrap into
+    /// the root.
+    init?(path: [UInt8]) {
+        var names = path.split(separator: 0x2f).map { String(decoding: $0, as: UTF8.self) }
+        names.removeAll { $0 == "." }
+        guard let name = names.popLast(), names.isEmpty || names == ["image"] else { return nil }
+        if name == "image.boot" {
+            self = .bootstrap
+            return
+        }
+        let parts = name.split(separator: ".", maxSplits: 1)
+        guard parts.count == 2, let blob = Digest(hex: String(parts[0])) else { return nil }
+        switch parts[1] {
+        case "blob.meta": self = .chunkInfo(blob)
+        case "blob.digest": self = .chunkDigests(blob)
+        default: return nil
+        }
+    }
+}
+
+/// A converted image at its source.
+package struct ConvertedImage: Sendable {
+    /// The image's documents.
+    package let image: ResolvedImage
+    /// The layer that carries the bootstrap.
+    package let bootstrapLayer: Descriptor
+    private let source: any ImageSource
+
+    /// The most that the files of a bootstrap layer may have in all, in bytes.
+    private static let sizeLimit: UInt64 = 16 << 30
+
+    /// The image at the source.
+    ///
+    /// - Parameter source: where it is.
+    /// - Throws: `ContentError` (`unsupported`) if it is not converted; else as `resolve` throws.
+    package init(_ source: any ImageSource) throws {
+        image = try source.resolve()
+        guard let layer = image.manifest.bootstrapLayer else {
+            throw ContentError.unsupported(
+                "\(source.name): not a converted image (its last layer carries no bootstrap);"
+                    + " run `lazypull convert` on it first"
+            )
+        }
+        bootstrapLayer = layer
+        self.source = source
+    }
+
+    /// Reads the bootstrap layer to its end, verified, and hands its files out.
+    ///
+    /// What the body keeps may be used only after this returns: the digests are compared last.
+    ///
+    /// - Parameter body: gets each file that has a meaning, its size in bytes, and a function that
+    ///   fills a buffer with its next bytes and gives 0 after the last.
+    /// - Throws: an error that names the layer; what the body throws.
+    package func readBootstrapLayer(
+        _ body: (
+            BootstrapFile, UInt64, (UnsafeMutableRawBufferPointer) throws(ContentError) -> Int
+        ) throws -> Void
+    ) throws {
+        guard let diffID = image.config.diffIDs.last else {
+            throw ContentError.corrupt("\(source.name): its configuration has no diff_ids")
+        }
+        let stream = try LayerStream(
+            source.openBlob(bootstrapLayer),
+            layer: bootstrapLayer,
+            diffID: diffID
+        )
+        var reader = TarReader(stream)
+        var seen: Set<BootstrapFile> = []
+        var size: UInt64 = 0
+        while let entry = try reader.next() {
+            guard entry.kind == .regular, let file = BootstrapFile(path: entry.path) else {
+                continue
+            }
+            size = size.addingReportingOverflow(entry.size).partialValue
+            guard entry.size <= Self.sizeLimit, size <= Self.sizeLimit else {
+                throw ContentError(
+                    .limitExceeded,
+                    "layer \(bootstrapLayer.digest): more than 16 GiB of metadata"
+                )
+            }
+            guard seen.insert(file).inserted else {
+                throw ContentError.corrupt(
+                    "layer \(bootstrapLayer.digest): \(escapedText(of: entry.path)) is there twice"
+                )
+            }
+            try unsafe body(file, entry.size) { (buffer) throws(ContentError) in
+                try unsafe reader.readContent(into: buffer)
+            }
+        }
+        try reader.finish()
+        guard seen.contains(.bootstrap) else {
+            throw ContentError.corrupt(
+                "layer \(bootstrapLayer.digest): no image/image.boot in it"
+            )
+        }
+    }
+
+    /// The descriptor of the blob that the bootstrap names.
+    ///
+    /// - Parameter id: the blob's digest, from the bootstrap.
+    /// - Returns: the manifest's descriptor of it.
+    /// - Throws: `ContentError` if the manifest does not list the blob.
+    package func dataBlob(_ id: Digest) throws(ContentError) -> Descriptor {
+        guard let blob = image.manifest.layers.first(where: { $0.digest == id }) else {
+            throw .corrupt(
+                "\(source.name): the bootstrap names blob \(id), which the manifest does not list"
+            )
+        }
+        return blob
+    }
+}
