@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Arguments
+internal import Check
+internal import Distribution
+internal import Linux
+internal import OCI
 
 /// `lazypull check`: verifies a converted image.
 enum CheckCommand {
@@ -31,6 +35,58 @@ enum CheckCommand {
     )
 
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
-        throw Failure(.unsupported, "not wired")
+        let image = try Images.source(arguments.operands[0])
+        let original = try arguments.text(against).map(Images.source)
+        let reporter = ProgressReporter("checking", isQuiet: arguments.has(SharedOptions.quiet))
+        let check = ImageCheck(image, threads: SharedOptions.threadCount(arguments)) {
+            reporter.update($0)
+        }
+        if arguments.has(dump) {
+            let output = OutputBuffer()
+            try check.dump { try output.write("\($0)\n") }
+            try output.flush()
+            return .done
+        }
+        let report: CheckReport
+        do {
+            report = try check.run(against: original)
+        } catch {
+            reporter.abandon()
+            throw error
+        }
+        reporter.finish()
+        try StandardStream.output.write(
+            arguments.text(SharedOptions.output) == "json"
+                ? json(report, image) : text(report, image, isCompared: original != nil)
+        )
+        return report.differences.isEmpty ? .done : .failed
+    }
+
+    private static func text(
+        _ report: CheckReport,
+        _ image: any ImageSource,
+        isCompared: Bool
+    ) -> String {
+        var text = report.differences.map { "\($0)\n" }.joined()
+        text += "\(image.name): \(report.nameCount) names, \(report.chunkCount) chunks,"
+        text += " \(ByteCount.text(report.contentSize)) of content: every digest is right"
+        if isCompared {
+            text +=
+                report.differences.isEmpty
+                ? ", and every file is as in the source"
+                : ", but \(report.differences.count) differences from the source"
+        }
+        return text + "\n"
+    }
+
+    private static func json(_ report: CheckReport, _ image: any ImageSource) throws -> String {
+        let document = JSONValue.object([
+            "image": .string(image.name),
+            "names": .integer(Int64(report.nameCount)),
+            "chunks": .integer(Int64(report.chunkCount)),
+            "contentSize": .unsigned(report.contentSize),
+            "differences": .array(report.differences.map { .string($0) }),
+        ])
+        return String(decoding: try document.serialized(), as: UTF8.self) + "\n"
     }
 }

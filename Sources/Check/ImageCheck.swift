@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Check: verifies a converted image, and compares it with the image it was made from.
+
+import Content
+package import Distribution
+import Linux
+import OCI
+import RAFS
+
+/// What a check found.
+package struct CheckReport: Sendable {
+    /// Names in the tree.
+    package var nameCount: Int
+    /// Chunks of all blobs that the bootstrap names.
+    package var chunkCount: Int
+    /// Bytes of content of all files.
+    package var contentSize: UInt64
+    /// What differs from the source, one line each; empty if it was not compared.
+    package var differences: [String]
+}
+
+/// Checks a converted image.
+package struct ImageCheck {
+    private let source: any ImageSource
+    private let threads: Int
+    private let progress: @Sendable (LayerProgress) -> Void
+
+    /// A check.
+    ///
+    /// - Parameters:
+    ///   - source: the converted image.
+    ///   - threads: how many blobs or layers to read at once.
+    ///   - progress: told how far the work is; called from several threads.
+    package init(
+        _ source: any ImageSource,
+        threads: Int,
+        progress: @escaping @Sendable (LayerProgress) -> Void = { _ in }
+    ) {
+        self.source = source
+        self.threads = threads
+        self.progress = progress
+    }
+
+    /// Checks structure and every digest: documents, bootstrap, chunk records, blobs, chunks, and
+    /// the bootstraps inlined in the blobs.
+    ///
+    /// - Parameter original: the image it was made from, to be compared with; nil to leave that.
+    /// - Returns: what was found.
+    /// - Throws: an error that names the first thing that is wrong with the image itself.
+    package func run(against original: (any ImageSource)?) throws -> CheckReport {
+        let image = try ConvertedImage(source)
+        let metadata = try ImageMetadata(image)
+        let view = Bootstrap(bytes: metadata.bootstrap.rawSpan, layout: metadata.layout)
+        let contentSize = try view.verifyChunks { (address) throws(ContentError) in
+            try metadata.chunk(at: address)
+        }
+        let tree = try view.tree()
+        try checkDocuments(image, metadata)
+        try checkBlobs(image, metadata)
+        var report = CheckReport(
+            nameCount: Int(clamping: metadata.layout.inodeCount),
+            chunkCount: metadata.blobs.reduce(0) { $0 + $1.table.count },
+            contentSize: contentSize,
+            differences: []
+        )
+        if let original {
+            report.differences = try differences(of: tree, metadata, from: original)
+        }
+        return report
+    }
+
+    /// The bootstrap's canonical text, line by line; its layer is verified, the blobs are not.
+    ///
+    /// - Parameter line: gets each line, without its end.
+    /// - Throws: an error that names what is wrong with the bootstrap; what `line` throws.
+    package func dump(line: (String) throws -> Void) throws {
+        let metadata = try ImageMetadata.bootstrap(of: ConvertedImage(source))
+        let layout = try BootstrapLayout(metadata.rawSpan)
+        var dump = try ImageDump(Bootstrap(bytes: metadata.rawSpan, layout: layout))
+        try dump.write(line: line)
+    }
+
+    /// The configuration's diff_ids: of a data blob its own digest, so that it can be provided
+    /// under that chain of layers.
+    private func checkDocuments(_ image: ConvertedImage, _ metadata: ImageMetadata) throws {
+        for blob in metadata.layout.blobs {
+            guard let id = blob.digest else { continue }
+            _ = try image.dataBlob(id)
+        }
+        for (layer, diffID) in zip(image.image.manifest.layers, image.image.config.diffIDs)
+        where layer != image.bootstrapLayer && layer.digest != diffID {
+            throw ContentError.corrupt(
+                "\(source.name): data blob \(layer.digest) has diffID \(diffID), expected its digest"
+            )
+        }
+    }
+
+    private func checkBlobs(_ image: ConvertedImage, _ metadata: ImageMetadata) throws {
+        var chunks: [Digest: ImageMetadata.BlobChunks] = [:]
+        for (blob, records) in zip(metadata.layout.blobs, metadata.blobs) {
+            if let id = blob.digest { chunks[id] = records }
+        }
+        let known = chunks
+        let blobs = image.image.manifest.dataBlobs
+        let meter = LayerProgressMeter(blobs, show: progress)
+        _ = try inParallel(blobs.count, threads: threads, name: "blob") { index in
+            let blob = blobs[index]
+            try BlobCheck(blob, of: source, chunks: known[blob.digest], meter: meter).run()
+            meter.reportLayer()
+        }
+    }
+
+    private func differences(
+        of tree: FileTree,
+        _ metadata: ImageMetadata,
+        from original: any ImageSource
+    ) throws -> [String] {
+        let sourceTree = try SourceTree(
+            original,
+            chunkSize: metadata.layout.chunkSize,
+            threads: threads,
+            progress: progress
+        )
+        var comparison = TreeComparison(
+            image: tree,
+            source: sourceTree.tree,
+            imageDigest: { try? metadata.chunk(at: $0)?.digest },
+            sourceDigest: sourceTree.digest
+        )
+        comparison.run()
+        return comparison.differences
+    }
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Content
+
+/// Compares an image's tree with that of its source, name by name.
+struct TreeComparison {
+    private let image: FileTree
+    private let source: FileTree
+    private let imageDigest: (ChunkAddress) -> Digest?
+    private let sourceDigest: (ChunkAddress) -> Digest?
+    /// What differs, one line each.
+    private(set) var differences: [String] = []
+    /// Names compared.
+    private(set) var nameCount = 0
+    /// Which node of the image a node of the source was found to be: hard links must agree.
+    private var partners: [FileTree.NodeID: FileTree.NodeID] = [:]
+    private var reversePartners: [FileTree.NodeID: FileTree.NodeID] = [:]
+
+    init(
+        image: FileTree,
+        source: FileTree,
+        imageDigest: @escaping (ChunkAddress) -> Digest?,
+        sourceDigest: @escaping (ChunkAddress) -> Digest?
+    ) {
+        self.image = image
+        self.source = source
+        self.imageDigest = imageDigest
+        self.sourceDigest = sourceDigest
+    }
+
+    /// Compares everything.
+    mutating func run() {
+        var pending: [(path: String, image: FileTree.NodeID, source: FileTree.NodeID)] = [
+            ("", FileTree.root, FileTree.root)
+        ]
+        while let pair = pending.popLast() {
+            nameCount += 1
+            let path = pair.path.isEmpty ? "/" : pair.path
+            guard compareIdentity(path, pair.image, pair.source) else { continue }
+            compare(path, image[pair.image], source[pair.source])
+            let ours = image[pair.image].children
+            let theirs = source[pair.source].children
+            for name in Set(ours.keys).union(theirs.keys).sorted().reversed() {
+                let child = "\(pair.path)/\(name)"
+                switch (ours[name], theirs[name]) {
+                case (let left?, let right?): pending.append((child, left, right))
+                case (_?, nil): differences.append("\(child): not in the source")
+                case (nil, _): differences.append("\(child): missing from the image")
+                }
+            }
+        }
+    }
+
+    /// Whether the pair is to be compared: the second name of a pair that is known is not.
+    private mutating func compareIdentity(
+        _ path: String,
+        _ ours: FileTree.NodeID,
+        _ theirs: FileTree.NodeID
+    ) -> Bool {
+        let partner = partners[theirs]
+        let reverse = reversePartners[ours]
+        if partner == nil, reverse == nil {
+            partners[theirs] = ours
+            reversePartners[ours] = theirs
+            return true
+        }
+        if partner != ours || reverse != theirs {
+            differences.append("\(path): linked with other names than in the source")
+        }
+        return false
+    }
+
+    private mutating func compare(_ path: String, _ ours: FileTree.Node, _ theirs: FileTree.Node) {
+        guard ours.type == theirs.type else {
+            return note(path, "type", "\(ours.type)", "\(theirs.type)")
+        }
+        let left = ours.attributes
+        let right = theirs.attributes
+        note(path, "mode", octal(left.permissions), octal(right.permissions))
+        note(path, "owner", "\(left.userID):\(left.groupID)", "\(right.userID):\(right.groupID)")
+        note(path, "mtime", time(left), time(right))
+        compareXattrs(path, ours.xattrs, theirs.xattrs)
+        switch ours.type {
+        case .symlink:
+            note(path, "target", escapedText(of: ours.target), escapedText(of: theirs.target))
+        case .characterDevice, .blockDevice:
+            note(
+                path,
+                "device",
+                "\(ours.device.major):\(ours.device.minor)",
+                "\(theirs.device.major):\(theirs.device.minor)"
+            )
+        case .regular: compareContent(path, ours, theirs)
+        case .directory, .fifo, .socket: break
+        }
+    }
+
+    private mutating func compareContent(
+        _ path: String,
+        _ ours: FileTree.Node,
+        _ theirs: FileTree.Node
+    ) {
+        guard ours.size == theirs.size, ours.chunks.count == theirs.chunks.count else {
+            return note(path, "size", "\(ours.size)", "\(theirs.size)")
+        }
+        for (index, (left, right)) in zip(ours.chunks, theirs.chunks).enumerated() {
+            let found = imageDigest(left)
+            guard found == nil || found != sourceDigest(right) else { continue }
+            return note(
+                path,
+                "content of chunk \(index)",
+                found?.oci ?? "unknown",
+                sourceDigest(right)?.oci ?? "unknown"
+            )
+        }
+    }
+
+    private mutating func compareXattrs(
+        _ path: String,
+        _ ours: [ExtendedAttribute],
+        _ theirs: [ExtendedAttribute]
+    ) {
+        guard ours != theirs else { return }
+        let left = Dictionary(ours.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })
+        let right = Dictionary(theirs.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 })
+        for name in Set(left.keys).union(right.keys).sorted(by: { $0.lexicographicallyPrecedes($1) }
+        ) {
+            note(
+                path,
+                "xattr \(escapedText(of: name))",
+                left[name].map { escapedText(of: $0) } ?? "not set",
+                right[name].map { escapedText(of: $0) } ?? "not set"
+            )
+        }
+    }
+
+    private mutating func note(_ path: String, _ what: String, _ ours: String, _ theirs: String) {
+        guard ours != theirs else { return }
+        differences.append("\(path): \(what) is \(ours), in the source \(theirs)")
+    }
+
+    private func octal(_ permissions: UInt16) -> String { "0o\(String(permissions, radix: 8))" }
+
+    private func time(_ attributes: FileAttributes) -> String {
+        let nanoseconds = String(attributes.modificationNanoseconds)
+        let padding = String(repeating: "0", count: 9 - nanoseconds.count)
+        return "\(attributes.modificationSeconds).\(padding)\(nanoseconds)"
+    }
+}

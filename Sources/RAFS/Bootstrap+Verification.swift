@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Content
+
+extension Bootstrap {
+    /// Checks that every file's chunks, and the chunk table, say what the blobs' own records say.
+    ///
+    /// - Parameter chunk: gives a blob's own record of a chunk; nil if the blob has no such chunk.
+    /// - Returns: the number of bytes of content of all files.
+    /// - Throws: `ContentError` naming the inode or the chunk that contradicts.
+    package func verifyChunks(
+        _ chunk: (ChunkAddress) throws(ContentError) -> Chunk?
+    ) throws(ContentError) -> UInt64 {
+        try forEachChunkRecord { (record) throws(ContentError) in
+            guard try chunk(record.address) == record.chunk else {
+                throw .corrupt(
+                    "chunk table: chunk \(record.address.index) of blob \(record.address.blob):"
+                        + " the blob's own record says otherwise"
+                )
+            }
+        }
+        let (tree, nodes) = try treeWithNumbers(limits: .standard)
+        var size: UInt64 = 0
+        for (nid, node) in nodes where tree[node].type == .regular {
+            try verifyChunks(of: inode(nid), chunk)
+            size += tree[node].size
+        }
+        return size
+    }
+
+    private func verifyChunks(
+        of file: Inode,
+        _ chunk: (ChunkAddress) throws(ContentError) -> Chunk?
+    ) throws(ContentError) {
+        let chunkSize = UInt64(layout.chunkSize)
+        for index in 0..<chunkCount(of: file) {
+            let (address, offset) = try self.chunk(index, of: file)
+            let size = min(chunkSize, file.size - index * chunkSize)
+            guard let record = try chunk(address), record.uncompressedOffset == offset,
+                UInt64(record.uncompressedSize) == size
+            else {
+                throw .corrupt(
+                    "inode \(file.nid): chunk \(index) is said to be \(size) bytes at \(offset) of"
+                        + " blob \(address.blob); the record of chunk \(address.index) differs"
+                )
+            }
+        }
+    }
+}
