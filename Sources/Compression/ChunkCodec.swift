@@ -19,6 +19,12 @@ package struct ChunkCompressor: ~Copyable {
     /// - Parameter level: zstd's level; 3 is zstd's own default.
     /// - Throws: `ContentError` if there is no memory or no such level.
     package init(level: Int32 = 3) throws(ContentError) {
+        // libzstd would take the nearest level it has.
+        guard level >= ZSTD_minCLevel(), level <= ZSTD_maxCLevel() else {
+            throw .unsupported(
+                "zstd level \(level), there are \(ZSTD_minCLevel())...\(ZSTD_maxCLevel())"
+            )
+        }
         guard let context = unsafe ZSTD_createCCtx() else {
             throw ContentError(.inputOutput, "no memory to compress")
         }
