@@ -152,8 +152,7 @@ report() {
     for entry in "$@"; do printf '%-24s %8s s\n' "${entry%%:*}" "${entry#*:}"; done
 }
 
-find_swift
-apt_install "${build_packages[@]}"
+prepare_build
 say 'building (release)'
 swift build -c release --product lazypull
 install_files

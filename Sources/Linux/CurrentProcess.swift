@@ -20,7 +20,7 @@ package enum CurrentProcess {
     /// - Returns: an absolute path.
     /// - Throws: `SystemError` where /proc is not mounted.
     package static func executablePath() throws(SystemError) -> String {
-        try DirectoryEntry.target(ofSymbolicLink: "/proc/self/exe")
+        try FileSystem.target(ofSymbolicLink: "/proc/self/exe")
     }
 
     /// Makes a write to a pipe nobody reads an error of that write, not the death of the process.

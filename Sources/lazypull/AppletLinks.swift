@@ -39,20 +39,20 @@ enum AppletLinks {
         isSymbolic: Bool
     ) throws {
         let temporary = "\(link).new"
-        try removeIfPresent(temporary)
+        try FileSystem.removeFile(temporary)
         do {
             try makeLink(temporary, to: executable, isSymbolic: isSymbolic)
         } catch {
-            guard error.code == EXDEV else { throw error }
+            guard error.isOtherFileSystem else { throw error }
             throw Failure(
                 .unsupported,
                 "\(link) lies on another file system than \(executable):"
                     + " a hard link cannot, a symbolic one can (--install -s)"
             )
         }
-        try DirectoryEntry.rename(temporary, to: link)
+        try FileSystem.rename(temporary, to: link)
         // rename(2) of two links of one file does nothing: then the temporary name is still there.
-        try removeIfPresent(temporary)
+        try FileSystem.removeFile(temporary)
     }
 
     private static func makeLink(
@@ -61,17 +61,9 @@ enum AppletLinks {
         isSymbolic: Bool
     ) throws(SystemError) {
         if isSymbolic {
-            try DirectoryEntry.makeSymbolicLink(to: executable, named: link)
+            try FileSystem.makeSymbolicLink(to: executable, named: link)
         } else {
-            try DirectoryEntry.makeHardLink(to: executable, named: link)
-        }
-    }
-
-    private static func removeIfPresent(_ path: String) throws(SystemError) {
-        do {
-            try DirectoryEntry.remove(path)
-        } catch  where error.code == ENOENT {
-            // Nothing was there.
+            try FileSystem.makeHardLink(to: executable, named: link)
         }
     }
 }

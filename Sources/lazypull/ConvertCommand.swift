@@ -21,9 +21,10 @@ enum ConvertCommand {
     )
 
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
-        let target = try ImageName(arguments.operands[1])
+        let source = try Images.name(arguments.operands[0])
+        let target = try Images.name(arguments.operands[1])
         let conversion = Conversion(
-            from: try Images.source(arguments.operands[0]),
+            from: Images.source(source),
             to: Images.destination(target),
             tag: target.tag ?? ImageName.defaultTag,
             options: ConversionOptions(threads: SharedOptions.threadCount(arguments))
@@ -45,9 +46,10 @@ enum ConvertCommand {
             try StandardStream.error.write("lazypull convert: warning: \(warning)\n")
         }
         let seconds = Double(CurrentProcess.monotonicNanoseconds - start) / 1e9
-        try StandardStream.output.write(
-            arguments.text(SharedOptions.output) == "json"
-                ? json(report, seconds: seconds) : text(report, target: target)
+        try Report.print(
+            arguments,
+            text: text(report, target: target),
+            json: json(report, seconds: seconds)
         )
         return .done
     }
@@ -62,7 +64,7 @@ enum ConvertCommand {
             """
     }
 
-    private static func json(_ report: ConversionReport, seconds: Double) throws -> String {
+    private static func json(_ report: ConversionReport, seconds: Double) -> JSONValue {
         let layers = report.layers.map { layer in
             JSONValue.object([
                 "source": layer.source.json,
@@ -72,7 +74,7 @@ enum ConvertCommand {
                 "uncompressedSize": .unsigned(layer.uncompressedSize),
             ])
         }
-        let document = JSONValue.object([
+        return .object([
             "source": report.source.json,
             "manifest": report.manifest.json,
             "bootstrap": report.bootstrap.json,
@@ -80,6 +82,5 @@ enum ConvertCommand {
             "warnings": .array(report.warnings.map { .string($0) }),
             "seconds": .double(seconds),
         ])
-        return String(decoding: try document.serialized(), as: UTF8.self) + "\n"
     }
 }

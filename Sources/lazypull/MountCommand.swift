@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Arguments
-// O_WRONLY and its like.
-internal import Glibc
 internal import Linux
 internal import Log
 
@@ -49,7 +47,7 @@ enum MountCommand {
     private static func logger(_ arguments: ParsedArguments) throws -> Logger {
         let level = arguments.text(logLevel).flatMap(LogLevel.init(name:)) ?? .info
         guard let path = arguments.text(logFile) else { return Logger(level: level) }
-        let file = try OwnedDescriptor.open(path, O_WRONLY | O_CREAT | O_APPEND, mode: 0o640)
+        let file = try FileSystem.openForAppending(path)
         return Logger(level: level, owning: file.release())
     }
 

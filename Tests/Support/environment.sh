@@ -39,22 +39,41 @@ apt_install() {
         apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
-# Puts a Swift toolchain of version 6.3 or later on PATH.
-find_swift() {
-    local candidate found
-    for candidate in '' /opt/swift/usr/bin /usr/local/swift/usr/bin /usr/share/swift/usr/bin \
+# Where toolchains are looked for, beside PATH: the empty word.
+swift_places() {
+    printf '%s\n' '' /opt/swift/usr/bin /usr/local/swift/usr/bin /usr/share/swift/usr/bin \
         /opt/swift-*/usr/bin "$HOME"/.local/share/swiftly/bin "$HOME"/.swiftly/bin \
-        "$HOME"/swift*/usr/bin; do
-        found=$(PATH=${candidate:-$PATH} command -v swift) || continue
-        # Swift's first line: "Swift version 6.3.1 (swift-6.3.1-RELEASE)".
-        found=$("$found" --version 2>/dev/null | sed -n 's/.*Swift version \([0-9]*\.[0-9]*\).*/\1/p')
-        if [[ -n $found && $(printf '%s\n' 6.3 "$found" | sort -V | head -n 1) == 6.3 ]]; then
-            [[ -z $candidate ]] || export PATH=$candidate:$PATH
+        "$HOME"/swift*/usr/bin
+}
+
+# The version of the Swift there, `6.3`; nothing if it does not start.
+swift_version() {
+    # Its first line: "Swift version 6.3.1 (swift-6.3.1-RELEASE)".
+    { "$1" --version 2>/dev/null || true; } |
+        sed -n 's/.*Swift version \([0-9]*\.[0-9]*\).*/\1/p'
+}
+
+# Installs what a build needs, and puts a Swift toolchain of version 6.3 or later on PATH.
+prepare_build() {
+    local place swift version found=()
+    while IFS= read -r place; do
+        if swift=$(PATH=${place:-$PATH} command -v swift); then found+=("$swift"); fi
+    done < <(swift_places)
+    ((${#found[@]})) || die "no Swift toolchain was found in PATH or /opt/swift/usr/bin. $get_swift"
+    # Before it is asked for its version: the toolchain loads libraries that are among these.
+    apt_install "${build_packages[@]}"
+    for swift in "${found[@]}"; do
+        version=$(swift_version "$swift")
+        if [[ -n $version && $(printf '%s\n' 6.3 "$version" | sort -V | head -n 1) == 6.3 ]]; then
+            PATH=$(dirname "$swift"):$PATH
+            export PATH
             return 0
         fi
-        echo "Swift ${found:-of unknown version} in ${candidate:-PATH} is too old" >&2
+        echo "$swift is of version ${version:-unknown: it does not start}" >&2
     done
-    die 'no Swift toolchain 6.3 or later was found, in PATH or in /opt/swift/usr/bin.
-Get it from https://www.swift.org/install/linux/ (Debian 12, x86_64 or aarch64), unpack it to
-/opt/swift (so that /opt/swift/usr/bin/swift exists), and run this again.'
+    die "Swift 6.3 or later is needed. $get_swift"
 }
+
+get_swift='
+Get one of version 6.3 or later from https://www.swift.org/install/linux/ (Debian 12, x86_64 or
+aarch64), unpack it to /opt/swift, so that /opt/swift/usr/bin/swift exists, and run this again.'

@@ -3,14 +3,13 @@
 import CLinux
 import Glibc
 
-/// Names in directories: links, renames, removals.
-package enum DirectoryEntry {
+extension FileSystem {
     /// Gives a file a second name on the same file system.
     ///
     /// - Parameters:
     ///   - path: the file.
     ///   - name: the new name, which must not exist.
-    /// - Throws: `SystemError`; EXDEV if the name lies on another file system.
+    /// - Throws: `SystemError`; see `SystemError.isOtherFileSystem`.
     package static func makeHardLink(to path: String, named name: String) throws(SystemError) {
         try retryingOnInterrupt("link", name) { unsafe link(path, name) }
     }
@@ -41,21 +40,17 @@ package enum DirectoryEntry {
         return String(decoding: buffer.prefix(count).map(UInt8.init(bitPattern:)), as: UTF8.self)
     }
 
-    /// Gives a file another name at once, replacing what had it.
+    /// Opens a file for appending, making it if it does not exist; readable for its group.
     ///
-    /// - Parameters:
-    ///   - path: the file.
-    ///   - name: its new name. Where both are links of one file, nothing happens (rename(2)).
+    /// - Parameter path: the file.
+    /// - Returns: the open file.
     /// - Throws: `SystemError`.
-    package static func rename(_ path: String, to name: String) throws(SystemError) {
-        try retryingOnInterrupt("rename", name) { unsafe Glibc.rename(path, name) }
+    package static func openForAppending(_ path: String) throws(SystemError) -> OwnedDescriptor {
+        try OwnedDescriptor.open(path, O_WRONLY | O_CREAT | O_APPEND, mode: 0o640)
     }
+}
 
-    /// Removes a name that is no directory.
-    ///
-    /// - Parameter path: the name.
-    /// - Throws: `SystemError`.
-    package static func remove(_ path: String) throws(SystemError) {
-        try retryingOnInterrupt("unlink", path) { unsafe unlink(path) }
-    }
+extension SystemError {
+    /// Whether a link or a rename would have led to another file system.
+    package var isOtherFileSystem: Bool { code == EXDEV }
 }
