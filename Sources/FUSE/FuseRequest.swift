@@ -34,9 +34,11 @@ package struct FuseRequest: ~Copyable, @unchecked Sendable {
     }
 
     /// Answers with bytes.
-    package consuming func reply(_ bytes: UnsafeRawBufferPointer) {
-        let start = unsafe bytes.baseAddress?.assumingMemoryBound(to: CChar.self)
-        unsafe fuse_reply_buf(raw, start, bytes.count)
+    package consuming func reply(_ bytes: RawSpan) {
+        unsafe bytes.withUnsafeBytes { [raw] bytes in
+            let start = unsafe bytes.baseAddress?.assumingMemoryBound(to: CChar.self)
+            unsafe fuse_reply_buf(raw, start, bytes.count)
+        }
         unsafe session.release()
         discard self
     }

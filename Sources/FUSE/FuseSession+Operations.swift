@@ -164,8 +164,8 @@ extension FuseSession {
         var reply = unsafe ReplyBuffer(memory)
         do {
             try filesystem.readSymlink(numbers.exchanged(node), into: &reply)
-            guard let target = unsafe reply.contents else { return request.reply(.inputOutput) }
-            unsafe request.reply(target)
+            guard let target = reply.contents else { return request.reply(.inputOutput) }
+            request.reply(target)
         } catch {
             request.reply(error)
         }
@@ -191,7 +191,7 @@ extension FuseSession {
             do throws(FuseFailure) {
                 let directory = session.numbers.exchanged(node)
                 try session.filesystem.readDirectory(directory, from: position, into: &reply)
-                unsafe request.reply(reply.contents)
+                request.reply(reply.contents)
             } catch {
                 request.reply(error)
             }
@@ -278,8 +278,8 @@ extension FuseSession {
             return request.reply(error)
         }
         if size == 0 { return request.reply(xattrSize: reply.count) }
-        guard let bytes = unsafe reply.contents else { return request.reply(.bufferTooSmall) }
-        unsafe request.reply(bytes)
+        guard let bytes = reply.contents else { return request.reply(.bufferTooSmall) }
+        request.reply(bytes)
     }
 
     /// Whether an extended attribute is one that overlayfs keeps for itself: `trusted.overlay.*`.

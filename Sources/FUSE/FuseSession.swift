@@ -112,8 +112,9 @@ package final class FuseSession: @unchecked Sendable {
         }
     }
 
-    /// The INIT request as the kernel sent it; empty before it came. A process that takes the
-    /// descriptor over feeds it to its own session.
+    /// The INIT request as the kernel sent it; empty before it came.
+    ///
+    /// A process that takes the descriptor over feeds it to its own session.
     package var keptInitRequest: [UInt8] { initRequest.withLock { $0 } }
 
     /// A descriptor that can be read once the session has ended.

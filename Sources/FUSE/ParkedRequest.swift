@@ -2,7 +2,7 @@
 
 import Synchronization
 
-/// A request that waits for its data. It holds no thread and no buffer.
+/// A request that waits for its data, and holds no thread and no buffer.
 ///
 /// While it waits, the kernel may say that the caller was interrupted: the request is then answered
 /// at once with EINTR, and `take` finds nothing. What it waited for goes on, and is kept.

@@ -32,9 +32,13 @@ package struct ReplyBuffer: ~Copyable {
     }
 
     /// What was appended; nil if the memory was too small for it.
-    var contents: UnsafeRawBufferPointer? {
-        guard unsafe count <= memory.count else { return nil }
-        return unsafe UnsafeRawBufferPointer(rebasing: memory[..<count])
+    var contents: RawSpan? {
+        @_lifetime(borrow self)
+        borrowing get {
+            guard unsafe count <= memory.count else { return nil }
+            let bytes = unsafe UnsafeRawBufferPointer(rebasing: memory[..<count])
+            return unsafe _overrideLifetime(RawSpan(_unsafeBytes: bytes), borrowing: self)
+        }
     }
 }
 
@@ -64,8 +68,12 @@ package struct DirectoryBuffer: ~Copyable {
         self.hasAttributes = hasAttributes
     }
 
-    var contents: UnsafeRawBufferPointer {
-        unsafe UnsafeRawBufferPointer(rebasing: memory[..<count])
+    var contents: RawSpan {
+        @_lifetime(borrow self)
+        borrowing get {
+            let bytes = unsafe UnsafeRawBufferPointer(rebasing: memory[..<count])
+            return unsafe _overrideLifetime(RawSpan(_unsafeBytes: bytes), borrowing: self)
+        }
     }
 
     /// Adds an entry.
