@@ -37,7 +37,7 @@ package final class FuseWorkers: Sendable {
     private let epoll: Epoll
     private let stopFlag: EventFlag
     private let sessions = Mutex(Sessions())
-    private let running = Monitor(0)
+    private let threads = ThreadGroup()
     /// Whether a worker spins: one at a time, since more of them take the cores from the readers.
     private let isSpinning = Atomic(false)
 
@@ -49,26 +49,15 @@ package final class FuseWorkers: Sendable {
         epoll = try Epoll()
         stopFlag = try EventFlag()
         try epoll.add(stopFlag.number, token: Self.stopToken)
-        for index in 0..<max(count, 1) {
-            running.update { $0 += 1 }
-            do {
-                let memory = try AnonymousMemory(byteCount: FuseSession.largestRead)
-                try start(index, memory)
-            } catch {
-                running.update { $0 -= 1 }
-                stop()
-                throw error
+        do {
+            for index in 0..<max(count, 1) {
+                let box = MemoryBox(try AnonymousMemory(byteCount: FuseSession.largestRead))
+                try threads.start(name: "fuse-\(index)") { self.work(box) }
             }
+        } catch {
+            stop()
+            throw error
         }
-    }
-
-    private func start(_ index: Int, _ memory: consuming AnonymousMemory) throws(SystemError) {
-        let box = MemoryBox(memory)
-        let thread = try WorkerThread(name: "fuse-\(index)") {
-            self.work(box)
-            self.running.update { $0 -= 1 }
-        }
-        thread.detach()
     }
 
     /// Carries a worker's memory into its thread's closure.
@@ -101,7 +90,7 @@ package final class FuseWorkers: Sendable {
     /// Ends the workers and waits for them; sessions they serve are served no more.
     package func stop() {
         stopFlag.raise()
-        _ = running.wait { $0 == 0 ? true : nil }
+        threads.wait()
     }
 
     private func work(_ box: MemoryBox) {

@@ -42,7 +42,9 @@ struct ParkedRequestTests {
         let words = ["dd", "if=\(mounted.path("stalled"))", flags, "bs=4096", "status=none"]
         var arguments: [UnsafeMutablePointer<CChar>?] = unsafe words.map { unsafe strdup($0) }
         unsafe arguments.append(nil)
-        defer { unsafe arguments.forEach { unsafe free($0) } }
+        defer {
+            for index in unsafe arguments.indices { unsafe free(arguments[index]) }
+        }
         let code = unsafe posix_spawn(&process, "/bin/dd", nil, nil, &arguments, nil)
         guard code == 0 else { throw SystemError("posix_spawn", "/bin/dd", code: code) }
         _ = mounted.filesystem.stalledReads.wait { $0.isEmpty ? nil : true }
