@@ -24,6 +24,7 @@ extension BackingFile {
     ///   - key: the digest of the chunk records in force.
     ///   - chunkCount: the number of chunks.
     ///   - viewSize: the size of the uncompressed view, in bytes.
+    /// - Returns: the open file.
     /// - Throws: `SystemError` if the directory does not take the files.
     static func open(
         _ paths: BackingPaths,

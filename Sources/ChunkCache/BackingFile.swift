@@ -46,7 +46,7 @@ final class BackingFile: Sendable {
     /// Whether the chunk is present.
     func contains(_ index: Int) -> Bool { bits.isSet(index) }
 
-    /// Reads a part of a chunk that is present. Takes no lock and allocates nothing.
+    /// Reads a part of a chunk that is present; takes no lock and allocates nothing.
     ///
     /// - Parameters:
     ///   - chunk: the chunk's index.
@@ -101,7 +101,7 @@ final class BackingFile: Sendable {
         if let failure { throw failure }
     }
 
-    /// Writes the words that have changed. Bits only appear, so a torn write loses some and adds
+    /// Writes the words that have changed: bits only appear, so a torn write loses some and adds
     /// none.
     private func record(_ words: [UInt64], in durable: inout [UInt64]) -> SystemError? {
         guard let first = words.indices.first(where: { words[$0] != durable[$0] }),

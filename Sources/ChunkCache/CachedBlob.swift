@@ -31,7 +31,7 @@ package final class CachedBlob: Sendable {
         self.viewSize = viewSize
     }
 
-    /// Reads a part of a chunk, if the chunk is here. Takes no lock and allocates nothing.
+    /// Reads a part of a chunk, if the chunk is here; takes no lock and allocates nothing.
     ///
     /// - Parameters:
     ///   - index: the chunk's index.

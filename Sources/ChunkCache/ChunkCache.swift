@@ -201,8 +201,9 @@ package final class ChunkCache: Sendable {
         blobs.flush(log)
     }
 
-    /// Ends the threads and makes everything durable; reads that wait fail. Once more does
-    /// nothing.
+    /// Ends the threads and makes everything durable; reads that wait fail.
+    ///
+    /// Once more does nothing.
     package func close() {
         let wasClosed = blobs.blobs.withLock { blobs in
             defer { blobs.isClosed = true }

@@ -79,8 +79,10 @@ final class FetchScheduler: Sendable {
         state.withLock { $0.blobs[blob.number] = blob }
     }
 
-    /// Takes a read in. Its waiter is answered from another thread, or at once by this one if
-    /// nothing is missing any more or nothing can be done.
+    /// Takes a read in.
+    ///
+    /// Its waiter is answered from another thread, or at once by this one if nothing is missing any
+    /// more or nothing can be done.
     func begin(_ read: PendingRead) {
         enum Action {
             case answer

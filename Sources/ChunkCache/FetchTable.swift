@@ -44,7 +44,7 @@ struct FetchJob: Equatable, Sendable {
     var chunks: [WantedChunk]
 }
 
-/// Who fetches which chunk, and who waits for it. Decides only: no lock, no thread, no I/O.
+/// Who fetches which chunk, and who waits for it: decisions only, no lock, no thread, no I/O.
 ///
 /// 1. A chunk is in at most one job, from `begin` to its `finish`: it is fetched once, however many
 ///    reads want it.
