@@ -1,3 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The module is its header; a C target needs one source file.
 #include "CFuse.h"
+
+static _Thread_local void *worker_memory;
+
+void cfuse_set_worker_memory(void *memory) { worker_memory = memory; }
+
+void *cfuse_worker_memory(void) { return worker_memory; }

@@ -1,2 +1,217 @@
 // SPDX-License-Identifier: Apache-2.0
-// Placeholder
+//
+// ChunkCache: verified chunks on disk, and the one scheduler that fetches them.
+
+package import Content
+import Glibc
+import Linux
+package import Log
+import Synchronization
+
+/// A cache directory, owned by this process.
+///
+/// 1. One process at a time owns a directory: what is fetched, and when it is dropped, is decided
+///    in one place.
+/// 2. A blob's bytes are kept under its digest and the digest of the chunk records in force: an
+///    image that gives other records for the same blob gets a cache of its own.
+/// 3. No byte leaves that did not have the digest of its chunk's record when it was stored.
+///
+/// Layout: `lock`, and for every blob `blobs/<blob>-<key>/data` (chunks) and `bits` (the durable
+/// bitmap). The runtime bitmaps are in a directory of their own: see `BackingFile`.
+package final class ChunkCache: Sendable {
+    private struct BlobKey: Hashable {
+        var digest: Digest
+        var key: Digest
+    }
+
+    private struct Blobs {
+        var byKey: [BlobKey: CachedBlob] = [:]
+        var lastNumber: UInt32 = 0
+        var isClosed = false
+    }
+
+    private let directory: String
+    private let runtimeDirectory: String?
+    private let lock: OwnerLock
+    private let log: Logger
+    private let counters = CacheCounters()
+    private let blobs: BlobList
+    private let scheduler: FetchScheduler
+    private let flusher: Flusher
+
+    /// The open blobs, apart from the cache so that the flusher's thread does not keep it alive.
+    private final class BlobList: Sendable {
+        let blobs = Mutex(Blobs())
+
+        func flush(_ log: Logger) {
+            for blob in blobs.withLock({ Array($0.byKey.values) }) {
+                do throws(SystemError) {
+                    try blob.backing.flush()
+                } catch {
+                    log.error("cache is not durable", ["blob": blob.digest, "cause": error])
+                }
+            }
+        }
+    }
+
+    /// Opens a cache directory, which is made if it is missing.
+    ///
+    /// - Parameters:
+    ///   - directory: where the chunks are kept.
+    ///   - runtimeDirectory: where the bits are kept that need not survive a reboot; nil for
+    ///     nowhere: then a process that is killed leaves only what was made durable.
+    ///   - fetchThreads: how many requests to blob sources are made at once.
+    ///   - log: takes the true causes of reads that fail.
+    /// - Throws: `SystemError`: EWOULDBLOCK if another process owns the directory; `ContentError`
+    ///   if there is no memory.
+    package init(
+        directory: String,
+        runtimeDirectory: String?,
+        fetchThreads: Int = 8,
+        log: Logger
+    ) throws {
+        try FileSystem.makeDirectories(directory, mode: 0o700)
+        lock = try OwnerLock(directory)
+        self.directory = directory
+        self.runtimeDirectory = Self.runtimeDirectory(of: directory, in: runtimeDirectory, log)
+        self.log = log
+        let blobs = BlobList()
+        let flusher = try Flusher { blobs.flush(log) }
+        self.blobs = blobs
+        self.flusher = flusher
+        do {
+            scheduler = try FetchScheduler(
+                threadCount: fetchThreads,
+                counters: counters,
+                log: log,
+                onStored: { flusher.add($0) }
+            )
+        } catch {
+            flusher.close()
+            throw error
+        }
+    }
+
+    deinit {
+        close()
+    }
+
+    /// Where runtime bits are kept by default: /run/lazypull for root, the user's own otherwise.
+    package static var defaultRuntimeDirectory: String? {
+        if geteuid() == 0 { return "/run/lazypull" }
+        guard let base = unsafe getenv("XDG_RUNTIME_DIR") else { return nil }
+        return unsafe String(cString: base) + "/lazypull"
+    }
+
+    /// A directory for this cache's runtime bits: two caches may hold the same blob.
+    private static func runtimeDirectory(
+        of directory: String,
+        in base: String?,
+        _ log: Logger
+    ) -> String? {
+        guard let base else { return nil }
+        do throws(SystemError) {
+            let status = try FileStatus(path: directory)
+            let device = String(status.device, radix: 16)
+            let path = "\(base)/\(device)-\(String(status.inode, radix: 16))"
+            try FileSystem.makeDirectories(path, mode: 0o700)
+            return path
+        } catch {
+            log.warning("no runtime bits", ["cause": error])
+            return nil
+        }
+    }
+
+    /// Opens a blob's cache, or gives the one that is open.
+    ///
+    /// - Parameters:
+    ///   - digest: the blob's digest.
+    ///   - key: the digest of the chunk records in force.
+    ///   - table: these records.
+    ///   - source: where the blob is fetched from.
+    ///   - viewSize: the size of the blob's uncompressed view, in bytes; at most 2^44.
+    /// - Returns: the blob's cache, to read from.
+    /// - Throws: `ContentError` if chunks overlap or the view is too large, `SystemError` if the
+    ///   directory does not take the files.
+    package func open(
+        _ digest: Digest,
+        key: Digest,
+        table: any ChunkTable,
+        source: any BlobSource,
+        viewSize: UInt64
+    ) throws -> CachedBlob {
+        guard viewSize <= 1 << 44, table.count <= 1 << 24 else {
+            throw ContentError(.limitExceeded, "blob \(digest): \(viewSize) bytes uncompressed")
+        }
+        let blobKey = BlobKey(digest: digest, key: key)
+        return try blobs.blobs.withLock { blobs in
+            if let blob = blobs.byKey[blobKey] { return blob }
+            let name = "\(digest.hex)-\(key.hex)"
+            let paths = BackingPaths(
+                directory: "\(directory)/blobs/\(name)",
+                runtimeBits: runtimeDirectory.map { "\($0)/\(name)" }
+            )
+            let backing = try BackingFile.open(
+                paths,
+                blob: digest,
+                key: key,
+                chunkCount: table.count,
+                viewSize: viewSize
+            )
+            blobs.lastNumber += 1
+            let blob = CachedBlob(
+                digest,
+                number: blobs.lastNumber,
+                table: table,
+                source: source,
+                backing: backing,
+                viewSize: viewSize
+            )
+            try blob.checkDisjoint()
+            blobs.byKey[blobKey] = blob
+            scheduler.add(blob)
+            return blob
+        }
+    }
+
+    /// Counts a read that was answered from what is here.
+    package func countHit() {
+        counters.countRead(isHit: true)
+    }
+
+    /// Fetches what a read misses, and answers it from a fetching thread.
+    ///
+    /// Chunks that another read has asked for are waited for, not fetched again. If one cannot be
+    /// had or is corrupt, the read fails; the next one tries again.
+    ///
+    /// - Parameters:
+    ///   - slices: the parts of chunks that the read needs; what they leave out reads as zeros.
+    ///   - byteCount: the length of the answer: at most 1 MiB.
+    ///   - waiter: gets the bytes or the error, exactly once.
+    package func fetch(_ slices: [CachedSlice], byteCount: Int, for waiter: any ReadWaiter) {
+        counters.countRead(isHit: false)
+        scheduler.begin(PendingRead(slices, byteCount: byteCount, waiter: waiter))
+    }
+
+    /// What has been done so far.
+    package var statistics: CacheStatistics { counters.statistics }
+
+    /// Makes everything that is here durable.
+    package func flush() {
+        blobs.flush(log)
+    }
+
+    /// Ends the threads and makes everything durable; reads that wait fail.
+    ///
+    /// Once more does nothing.
+    package func close() {
+        let wasClosed = blobs.blobs.withLock { blobs in
+            defer { blobs.isClosed = true }
+            return blobs.isClosed
+        }
+        guard !wasClosed else { return }
+        scheduler.close()
+        flusher.close()
+        flush()
+    }
+}

@@ -104,8 +104,9 @@ package enum FileSystem {
 }
 
 extension OwnedDescriptor {
-    /// The generation of the file's inode: tells a file from a later one with the same inode
-    /// number. 0 where the file system has none.
+    /// The generation of the file's inode; 0 where the file system has none.
+    ///
+    /// It tells a file from a later one with the same inode number.
     package var inodeGeneration: UInt32 {
         var generation: Int32 = 0
         guard unsafe clinux_inode_generation(number, &generation) == 0 else { return 0 }

@@ -34,9 +34,10 @@ package struct MountTable: Sendable {
         entries = mountinfo.split(separator: UInt8(ascii: "\n")).compactMap(Self.entry)
     }
 
-    /// The mount whose files are seen at a place; nil if nothing is mounted right there.
+    /// The mount whose files are seen at a place.
     ///
     /// - Parameter path: the place, canonical.
+    /// - Returns: the mount; nil if nothing is mounted right there.
     package func topmost(at path: String) -> Entry? {
         let bytes = Array(path.utf8)
         return entries.last { $0.mountPoint == bytes }

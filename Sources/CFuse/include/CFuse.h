@@ -7,3 +7,8 @@
 
 #include <fuse3/fuse_lowlevel.h>
 #include <fuse3/fuse_opt.h>
+
+// libfuse calls an operation back on the thread that processes the request, and hands over nothing
+// of that thread: its reply memory is found here. Swift has no thread-local variables.
+void cfuse_set_worker_memory(void *memory);
+void *cfuse_worker_memory(void);

@@ -24,6 +24,7 @@
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 // Swift marks fork unavailable; callers fork only while the process has one thread.

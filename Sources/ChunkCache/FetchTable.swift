@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Content
+
+/// How soon a chunk is wanted; demand first.
+package enum FetchPriority: Int, Sendable, Comparable, CaseIterable {
+    /// A program waits for it.
+    case demand
+    /// A trace of an earlier start says that it will be wanted next.
+    case trace
+    /// It lies beside something that was wanted.
+    case neighbour
+    /// Nothing else is to be done.
+    case fill
+
+    package static func < (left: FetchPriority, right: FetchPriority) -> Bool {
+        left.rawValue < right.rawValue
+    }
+}
+
+/// Names a chunk among the blobs that a cache has open.
+struct ChunkKey: Hashable, Sendable {
+    /// The blob's number in the cache.
+    var blob: UInt32
+    /// The chunk's index in the blob.
+    var index: UInt32
+}
+
+/// A chunk to be fetched, and where its stored bytes lie.
+struct WantedChunk: Equatable, Sendable {
+    var key: ChunkKey
+    var offset: UInt64
+    var size: UInt32
+
+    var end: UInt64 { offset + UInt64(size) }
+}
+
+/// Chunks whose stored bytes follow each other: fetched with one request.
+struct FetchJob: Equatable, Sendable {
+    /// The job's number; later jobs have larger ones.
+    var id: UInt64
+    var priority: FetchPriority
+    /// In the order of their stored bytes; all of one blob; at least one.
+    var chunks: [WantedChunk]
+}
+
+/// Who fetches which chunk, and who waits for it: decisions only, no lock, no thread, no I/O.
+///
+/// 1. A chunk is in at most one job, from `begin` to its `finish`: it is fetched once, however many
+///    reads want it.
+/// 2. A read waits for each of its chunks that was missing; the `finish` of the last one returns
+///    it, with the first failure among them, if any. Every read is returned exactly once.
+/// 3. A chunk that failed is forgotten: the next read that wants it makes a new job.
+///
+/// `Read` is whatever the caller wants back; `Bytes` is what a chunk that could not be stored hands
+/// to its waiters.
+struct FetchTable<Read, Bytes> {
+    /// What became of a chunk.
+    enum Outcome {
+        /// It is in the backing file.
+        case stored
+        /// It is right, but could not be stored: these are its bytes.
+        case inMemory(Bytes)
+        /// It could not be had.
+        case failed(ContentError)
+    }
+
+    /// A read that waits for nothing any more.
+    struct Finished {
+        var read: Read
+        /// Why it cannot be answered; nil if it can.
+        var failure: ContentError?
+        /// The chunks that are not in the backing file.
+        var inMemory: [ChunkKey: Bytes]
+    }
+
+    private struct Waiting {
+        var read: Read
+        var missing: Int
+        var failure: ContentError?
+        var inMemory: [ChunkKey: Bytes] = [:]
+    }
+
+    private struct InFlight {
+        var job: UInt64
+        var waiters: [UInt64] = []
+    }
+
+    /// The most stored bytes that chunks are merged to.
+    private let mergeLimit: UInt64
+    private var inFlight: [ChunkKey: InFlight] = [:]
+    private var waiting: [UInt64: Waiting] = [:]
+    /// Jobs that nobody has begun, by number.
+    private var queued: [UInt64: FetchJob] = [:]
+    /// Their numbers in order of arrival, one queue per priority; a number that is no longer
+    /// queued with that priority is passed over.
+    private var queues: [[UInt64]]
+    private var heads: [Int]
+    private var lastNumber: UInt64 = 0
+
+    /// An empty table.
+    ///
+    /// - Parameter mergeLimit: the most stored bytes that one job asks for, unless a single chunk
+    ///   has more.
+    init(mergeLimit: UInt64) {
+        self.mergeLimit = mergeLimit
+        queues = FetchPriority.allCases.map { _ in [] }
+        heads = FetchPriority.allCases.map { _ in 0 }
+    }
+
+    /// Whether nothing is queued, fetched or waited for.
+    var isEmpty: Bool { inFlight.isEmpty && waiting.isEmpty && queued.isEmpty }
+
+    /// Takes a read in that misses chunks.
+    ///
+    /// - Parameters:
+    ///   - read: returned when all of them are finished.
+    ///   - missing: the chunks; at least one, none twice.
+    ///   - priority: how soon they are wanted.
+    /// - Returns: how many jobs were queued by it.
+    mutating func begin(
+        _ read: Read,
+        missing: [WantedChunk],
+        priority: FetchPriority
+    ) -> Int {
+        lastNumber += 1
+        let number = lastNumber
+        waiting[number] = Waiting(read: read, missing: missing.count)
+        var new: [WantedChunk] = []
+        for chunk in missing {
+            if let job = inFlight[chunk.key]?.job {
+                promote(job, to: priority)
+            } else {
+                new.append(chunk)
+                inFlight[chunk.key] = InFlight(job: 0)
+            }
+            inFlight[chunk.key]?.waiters.append(number)
+        }
+        let ranges = Self.ranges(of: new, limit: mergeLimit)
+        for range in ranges { queue(range, priority) }
+        return ranges.count
+    }
+
+    /// The next job to be done; it is the caller's from now on.
+    mutating func next() -> FetchJob? {
+        for priority in FetchPriority.allCases {
+            while let number = popFirst(priority) {
+                guard let job = queued[number], job.priority == priority else { continue }
+                queued[number] = nil
+                return job
+            }
+        }
+        return nil
+    }
+
+    /// Takes back what became of a chunk.
+    ///
+    /// For `stored` the chunk's bit must be set already: a read that finds the chunk in no job
+    /// looks at the bit, and would else fetch it again.
+    ///
+    /// - Returns: the reads that wait for nothing any more.
+    mutating func finish(_ key: ChunkKey, _ outcome: Outcome) -> [Finished] {
+        guard let chunk = inFlight.removeValue(forKey: key) else { return [] }
+        var finished: [Finished] = []
+        for number in chunk.waiters {
+            guard var state = waiting[number] else { continue }
+            state.missing -= 1
+            switch outcome {
+            case .stored: break
+            case .inMemory(let bytes): state.inMemory[key] = bytes
+            case .failed(let error): state.failure = state.failure ?? error
+            }
+            guard state.missing == 0 else {
+                waiting[number] = state
+                continue
+            }
+            waiting[number] = nil
+            finished.append(
+                Finished(read: state.read, failure: state.failure, inMemory: state.inMemory)
+            )
+        }
+        return finished
+    }
+
+    private mutating func queue(_ chunks: [WantedChunk], _ priority: FetchPriority) {
+        lastNumber += 1
+        for chunk in chunks { inFlight[chunk.key]?.job = lastNumber }
+        queued[lastNumber] = FetchJob(id: lastNumber, priority: priority, chunks: chunks)
+        queues[priority.rawValue].append(lastNumber)
+    }
+
+    /// Moves a job that nobody has begun to a more urgent queue.
+    private mutating func promote(_ number: UInt64, to priority: FetchPriority) {
+        guard let job = queued[number], priority < job.priority else { return }
+        queued[number]?.priority = priority
+        queues[priority.rawValue].append(number)
+    }
+
+    private mutating func popFirst(_ priority: FetchPriority) -> UInt64? {
+        let queue = priority.rawValue
+        guard heads[queue] < queues[queue].count else {
+            queues[queue].removeAll(keepingCapacity: queues[queue].count < 1024)
+            heads[queue] = 0
+            return nil
+        }
+        defer { heads[queue] += 1 }
+        return queues[queue][heads[queue]]
+    }
+
+    /// Chunks grouped so that in each group stored bytes follow each other without a gap.
+    static func ranges(of chunks: [WantedChunk], limit: UInt64) -> [[WantedChunk]] {
+        let ordered = chunks.sorted { left, right in
+            (left.key.blob, left.offset) < (right.key.blob, right.offset)
+        }
+        var result: [[WantedChunk]] = []
+        for chunk in ordered {
+            if let first = result.last?.first, let last = result.last?.last,
+                first.key.blob == chunk.key.blob, last.end == chunk.offset,
+                chunk.end - first.offset <= limit
+            {
+                result[result.count - 1].append(chunk)
+            } else {
+                result.append([chunk])
+            }
+        }
+        return result
+    }
+}
+
+extension FetchTable.Outcome: Sendable where Bytes: Sendable {}
+extension FetchTable.Finished: Sendable where Read: Sendable, Bytes: Sendable {}
