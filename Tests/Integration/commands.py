@@ -144,9 +144,9 @@ class Mounted:
         kernel.unmount(self.path)
         return self._ended()
 
-    def terminate(self) -> dict[str, int]:
-        """SIGTERM, the end of the process, and its last statistics."""
-        self.process.terminate()
+    def end(self, number: signal.Signals) -> dict[str, int]:
+        """A signal, the end of the process, and its last statistics."""
+        self.process.send_signal(number)
         return self._ended()
 
     def kill(self) -> None:

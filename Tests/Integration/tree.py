@@ -7,8 +7,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+
+from tarball import NANOSECOND
 
 READ_SIZE = 1 << 20
 
@@ -101,6 +103,22 @@ def file_digest(path: bytes | Path) -> str:
     return digest.hexdigest()
 
 
+def without_directory_times(tree: Tree) -> Tree:
+    """A tree to compare where not every directory has a time of its own."""
+    return {
+        path: replace(record, mtime_ns=0) if record.kind == "directory" else record
+        for path, record in tree.items()
+    }
+
+
+def whole_seconds(tree: Tree) -> Tree:
+    """A tree as a tool leaves it that drops fractions of a second, as nydus does."""
+    return {
+        path: replace(record, mtime_ns=record.mtime_ns // NANOSECOND * NANOSECOND)
+        for path, record in tree.items()
+    }
+
+
 def contents(tree: Tree) -> dict[bytes, tuple[str, bytes | None, str | None]]:
     """Only what an extraction without metadata keeps: types, link targets, bytes."""
     return {path: (record.kind, record.target, record.digest) for path, record in tree.items()}
@@ -136,5 +154,6 @@ def _shown(path: bytes) -> str:
 
 def assert_same(expected: Tree, actual: Tree) -> None:
     """Fails with the list of differences."""
+    __tracebackhide__ = True
     lines = differences(expected, actual)
     assert not lines, "\n".join(["the trees differ:", *lines])
