@@ -16,7 +16,7 @@ TAG = "demo"
 
 
 def layout() -> oci.Layout:
-    """The image's layout. It takes a minute to build; another version of the builder, another image.
+    """The image's layout, built once for each version of the builder: that takes a minute.
 
     LAZYPULL_TEST_CACHE says where it is kept.
     """

@@ -20,7 +20,7 @@ CREATED = "2024-01-01T00:00:00Z"
 
 
 class Compression(Enum):
-    """How a layer's tar is stored. Layers of two parts are legal, and pigz and others write them."""
+    """How a layer's tar is stored. Streams of two parts are legal, and some builders write them."""
 
     NONE = "none"
     GZIP = "gzip"
@@ -134,7 +134,9 @@ class Layout:
         """Stores a JSON blob and describes it."""
         return self.put(json.dumps(document).encode(), media_type)
 
-    def put_image(self, tag: str, config: dict, layers: list[dict], types: MediaTypes = OCI) -> None:
+    def put_image(
+        self, tag: str, config: dict, layers: list[dict], types: MediaTypes = OCI
+    ) -> None:
         """Tags a manifest over layers that are already stored."""
         manifest = {
             "schemaVersion": 2,

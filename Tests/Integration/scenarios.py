@@ -172,8 +172,8 @@ def long_paths() -> Stack:
 
 def odd_times() -> Stack:
     """Before 1970, after 2038, and down to the nanosecond."""
-    moments = [0, 1, -1, -NANOSECOND, -2 * NANOSECOND + 1, (1 << 31) * NANOSECOND, NOON + 999_999_999,
-               8_000_000_000 * NANOSECOND + 5]  # fmt: skip
+    moments = [0, 1, -1, -NANOSECOND, -2 * NANOSECOND + 1, (1 << 31) * NANOSECOND,
+               NOON + 999_999_999, 8_000_000_000 * NANOSECOND + 5]  # fmt: skip
     pax = [file(b"p%d" % number, mtime_ns=moment) for number, moment in enumerate(moments)]
     gnu = [
         file(b"g%d" % number, mtime_ns=moment, dialect=Dialect.GNU)
@@ -227,9 +227,8 @@ def chunk_boundaries() -> Stack:
         file(b"size%d" % size, (block * 3)[:size])
         for size in (MEBIBYTE - 1, MEBIBYTE, MEBIBYTE + 1, 2 * MEBIBYTE, 2 * MEBIBYTE + 4096)
     ]
-    return Stack(
-        [files + [file(b"zeros", bytes(3 * MEBIBYTE + 1))], [file(b"again", block + b"tail" + block)]]
-    )
+    zeros = file(b"zeros", bytes(3 * MEBIBYTE + 1))
+    return Stack([[*files, zeros], [file(b"again", block + b"tail" + block)]])
 
 
 def crowded_directory() -> Stack:

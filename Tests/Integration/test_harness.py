@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
+import damage
 import judges
 import layers
 import oci
@@ -128,3 +130,19 @@ def test_kernel_mounts_what_nydus_converted(fixtures: Path, workspace: Workspace
     )
     extracted = judges.fsck_extract(unpacked, workspace / "extracted")
     assert tree.contents(extracted) == tree.contents(expected)
+
+
+def test_signed_damage_reads_like_the_original(fixtures: Path, workspace: Workspace) -> None:
+    """A bootstrap layer made anew, and a blob under another name, still make the same devices."""
+    shutil.copytree(fixtures / "foreign", workspace / "layout")
+    image = rafs.ConvertedImage(oci.Layout(workspace / "layout"), "v6")
+    expected = [tree.file_digest(path) for path in image.unpack(workspace / "before").devices]
+    boot = image.bootstrap().data
+    blob = image.layout.blob(image.data_layers[0]["digest"])
+    for number, again in enumerate([
+        damage.republish(image, "again", damage.bootstrap_members(boot)),
+        damage.republish_blob(image, "renamed", 0, blob + b"\0"),
+    ]):  # fmt: skip
+        assert again.digest != image.digest
+        unpacked = again.unpack(workspace / f"after{number}")
+        assert [tree.file_digest(path) for path in unpacked.devices] == expected

@@ -135,7 +135,7 @@ def test_one_cache_has_one_owner(
 def test_killed_during_parallel_read(
     image: ConvertedImage, expected: tree.Tree, lazypull: Lazypull, workspace: Workspace
 ) -> None:
-    """After kill -9 at several moments, the next mount clears the stale one; every byte is right."""
+    """After kill -9, the next mount clears the stale one, and every byte is right."""
     cache, target = workspace / "cache", workspace.directory("target")
     for files_before_death in (0, 3, 9):
         mounted = lazypull.mount(image.reference, cache, target)

@@ -104,7 +104,8 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 def _running() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+    numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [number for number in numbers if number != os.getpid()]
 
 
 def _command_line(process: int) -> bytes:
