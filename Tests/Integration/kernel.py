@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mounts as the kernel sees them: mount(2) and umount2(2) themselves, and mountinfo.
+
+mount(8) will not do: for EROFS it sets up loop devices behind our back, and umount(8) may start
+helpers; the tests want to know what exactly was asked of the kernel.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+MS_RDONLY = 1
+MNT_DETACH = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class EROFSFromFilesUnsupported(Exception):
+    """This kernel mounts EROFS from block devices only."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One line of mountinfo."""
+
+    path: Path
+    filesystem: str
+    source: str
+    device: str
+
+
+def mount_erofs(bootstrap: Path, devices: list[Path], target: Path) -> None:
+    """Mounts an EROFS image straight from its file, with its extra devices in table order."""
+    options = ",".join(f"device={device}" for device in devices)
+    # The kernel copies one page of options; a cut-off list would mount with too few devices.
+    assert len(options) < os.sysconf("SC_PAGESIZE"), "too many devices for mount(2)"
+    try:
+        _mount(bootstrap, target, "erofs", MS_RDONLY, options)
+    except OSError as error:
+        if error.errno == errno.ENOTBLK:
+            raise EROFSFromFilesUnsupported from error
+        raise
+
+
+def _mount(source: Path, target: Path, filesystem: str, flags: int, options: str) -> None:
+    arguments = [os.fsencode(source), os.fsencode(target), filesystem.encode()]
+    if _libc.mount(*arguments, ctypes.c_ulong(flags), options.encode()) != 0:
+        _raise(target)
+
+
+def unmount(target: Path, flags: int = 0) -> None:
+    """umount2(2); raises OSError, EBUSY included."""
+    if _libc.umount2(os.fsencode(target), flags) != 0:
+        _raise(target)
+
+
+def _raise(path: Path) -> None:
+    number = ctypes.get_errno()
+    raise OSError(number, os.strerror(number), str(path))
+
+
+def mounts_below(directory: Path) -> list[Mount]:
+    """The mounts at or below `directory`, in the order in which they were made."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape").splitlines():
+        before, after = line.split(" - ", 1)
+        fields = before.split(" ")
+        path = Path(_unescaped(fields[4]))
+        if path == directory or directory in path.parents:
+            filesystem, source = after.split(" ")[:2]
+            found.append(Mount(path, filesystem, _unescaped(source), fields[2]))
+    return found
+
+
+def is_mounted(target: Path) -> bool:
+    """Whether `target` itself is a mount point, without touching a file system that may hang."""
+    return any(mount.path == target for mount in mounts_below(target))
+
+
+def _unescaped(text: str) -> str:
+    """mountinfo writes blanks, tabs, newlines and backslashes as three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def abort_fuse(mount: Mount) -> None:
+    """Ends a FUSE connection by force, so that whoever hangs in it gets an error."""
+    minor = mount.device.split(":")[1]
+    control = Path("/sys/fs/fuse/connections") / minor / "abort"
+    if control.exists():
+        control.write_text("1")
+
+
+def drop_page_cache() -> None:
+    """Empties the page cache: the next read of anything that is on disk goes to disk."""
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3")

@@ -1,0 +1,473 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layer stacks: the tree that they add up to, and random ones made from a seed."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import oci
+from oci import Compression
+from tarball import NANOSECOND, Dialect, Entry, Kind, archive
+
+WHITEOUT_PREFIX = b".wh."
+OPAQUE_MARKER = b".wh..wh..opq"
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stack:
+    """An image's layers, lowest first, and how each is compressed."""
+
+    layers: list[list[Entry]]
+    compressions: list[Compression] | None = None
+    types: oci.MediaTypes = oci.OCI
+
+    def tars(self) -> list[bytes]:
+        """The layers as tar archives."""
+        return [archive(entries) for entries in self.layers]
+
+    def write(self, layout: oci.Layout, tag: str) -> None:
+        """Stores the stack as an image."""
+        layout.put_tars(tag, self.tars(), self.compressions, self.types)
+
+    def write_twin(self, layout: oci.Layout, tag: str) -> None:
+        """Stores the same tars as gzip layers under OCI media types, all that umoci reads."""
+        layout.put_tars(tag, self.tars())
+
+    def directory_mtimes(self) -> dict[bytes, int]:
+        """The mtime of each directory: its last entry's, or 0 for one without an entry.
+
+        umoci is no judge of these: it leaves the present time on directories without entry, and
+        on any directory in which it makes one.
+        """
+        merged = MergedTree()
+        for entries in self.layers:
+            merged.begin_layer()
+            for entry in entries:
+                merged.apply(entry)
+        return {
+            path: node.mtime_ns
+            for path, node in merged.nodes.items()
+            if node.kind is Kind.DIRECTORY
+        }
+
+
+@dataclass
+class Node:
+    """What the merged tree has at a path, as far as the generator needs to know."""
+
+    kind: Kind
+    mtime_ns: int = 0
+    target: bytes = b""
+    # A child without tar entry of such a directory inherits on ext4, where umoci unpacks, what
+    # an image does not give it: the group, or an ACL.
+    bequeaths: bool = False
+
+
+@dataclass
+class MergedTree:
+    """The layers applied so far. Paths are bytes relative to the root, which is `.`."""
+
+    nodes: dict[bytes, Node] = field(default_factory=lambda: {b".": Node(Kind.DIRECTORY)})
+    # Paths that the layer being applied has brought; its whiteouts do not concern them.
+    touched: set[bytes] = field(default_factory=set)
+
+    def begin_layer(self) -> None:
+        """From here on, whiteouts hide what is there now."""
+        self.touched.clear()
+
+    def apply(self, entry: Entry) -> None:
+        """Takes one entry, in the order of the tar."""
+        parent, _, name = normalised(entry.path).rpartition(b"/")
+        parent = self.resolve(parent)
+        if name == OPAQUE_MARKER:
+            self._hide(self.children(parent))
+        elif name.startswith(WHITEOUT_PREFIX):
+            self._hide([joined(parent, name.removeprefix(WHITEOUT_PREFIX))])
+        else:
+            self._add(joined(parent, name), entry)
+
+    def _add(self, path: bytes, entry: Entry) -> None:
+        node = Node(entry.kind, entry.mtime_ns, entry.target, bequeaths(entry))
+        if entry.kind is Kind.HARD_LINK:
+            directory, _, name = normalised(entry.target).rpartition(b"/")
+            node = self.nodes[joined(self.resolve(directory), name)]
+        before = self.nodes.get(path)
+        if before and not before.kind is node.kind is Kind.DIRECTORY:
+            self.remove(path)
+        for ancestor in ancestors(path):
+            self.nodes.setdefault(ancestor, Node(Kind.DIRECTORY))
+            self.touched.add(ancestor)
+        self.nodes[path] = node
+        self.touched.add(path)
+
+    def _hide(self, paths: list[bytes]) -> None:
+        for path in paths:
+            if path not in self.touched:
+                self.remove(path)
+            else:
+                self._hide(self.children(path))
+
+    def remove(self, path: bytes) -> None:
+        """Drops a path and everything below it."""
+        for name in [path, *self.below(path)]:
+            self.nodes.pop(name, None)
+            self.touched.discard(name)
+
+    def below(self, path: bytes) -> list[bytes]:
+        """Every path inside a directory, however deep."""
+        if path == b".":
+            return [name for name in self.nodes if name != b"."]
+        return [name for name in self.nodes if name.startswith(path + b"/")]
+
+    def children(self, path: bytes) -> list[bytes]:
+        """The paths directly inside a directory."""
+        return [name for name in self.below(path) if (name.rpartition(b"/")[0] or b".") == path]
+
+    def resolve(self, path: bytes) -> bytes:
+        """Follows symlinks in every component, as if the image's root were `/`."""
+        resolved = b"."
+        for name in normalised(path).split(b"/"):
+            if name in (b"", b"."):
+                continue
+            if name == b"..":
+                resolved = resolved.rpartition(b"/")[0] or b"."
+                continue
+            candidate = joined(resolved, name)
+            node = self.nodes.get(candidate)
+            if node and node.kind is Kind.SYMLINK:
+                start = b"" if node.target.startswith(b"/") else resolved + b"/"
+                candidate = self.resolve(start + node.target)
+            resolved = candidate
+        return resolved
+
+
+def normalised(path: bytes) -> bytes:
+    """A tar path without `./`, `/` at either end; the root is `.`."""
+    return b"/".join(part for part in path.split(b"/") if part not in (b"", b".")) or b"."
+
+
+def joined(directory: bytes, name: bytes) -> bytes:
+    """A path below the root."""
+    return name if directory in (b"", b".") else directory + b"/" + name
+
+
+def ancestors(path: bytes) -> list[bytes]:
+    """The directories above a path, the root left out."""
+    parts = path.split(b"/")
+    return [b"/".join(parts[:count]) for count in range(1, len(parts))]
+
+
+def bequeaths(entry: Entry) -> bool:
+    """Whether a directory hands its group or a default ACL down to what is made in it."""
+    return bool(entry.mode & 0o2000) or "system.posix_acl_default" in entry.xattrs
+
+
+def acl(user: int, *, group: int, mask: int, named: tuple[int, int], other: int) -> bytes:
+    """A POSIX ACL as the xattr holds it: version 2, then tag, permissions and id of each entry.
+
+    A file's group bits show the mask, so its mode must agree.
+    """
+    no_id = 0xFFFFFFFF
+    entries = [
+        (0x01, user, no_id),
+        (0x02, named[1], named[0]),
+        (0x04, group, no_id),
+        (0x10, mask, no_id),
+        (0x20, other, no_id),
+    ]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def capability(permitted: int, root_id: int | None = None) -> bytes:
+    """security.capability with the effective flag: version 2, or 3 when it names a root user."""
+    version = 0x02000000 if root_id is None else 0x03000000
+    words = struct.pack("<5I", version | 1, permitted & 0xFFFFFFFF, 0, permitted >> 32, 0)
+    return words if root_id is None else words + struct.pack("<I", root_id)
+
+
+CAP_NET_RAW = 1 << 13
+
+ACCESS_ACL = acl(6, group=4, mask=6, named=(4242, 6), other=4)
+ACCESS_ACL_MODE = 0o664
+DEFAULT_ACL = acl(7, group=5, mask=7, named=(4242, 7), other=0)
+
+FILE_SIZES = [0, 0, 1, 2, 17, 100, 511, 512, 513, 4095, 4096, 4097, 65_536, 100_003]
+LARGE_SIZES = [
+    MEBIBYTE - 1, MEBIBYTE, MEBIBYTE + 1, 2 * MEBIBYTE, 3 * MEBIBYTE + 4097
+]  # fmt: skip
+
+
+def random_stack(seed: int) -> Stack:
+    """A stack of layers with everything that layers can hold, the same for the same seed."""
+    choices = random.Random(seed)
+    types = choices.choice([oci.OCI, oci.DOCKER])
+    generator = _Generator(choices)
+    layers = [generator.layer(first=number == 0) for number in range(choices.randint(3, 5))]
+    compressions = [choices.choice(list(Compression)) for _ in layers]
+    return Stack(layers, compressions, types)
+
+
+class _Generator:
+    """Writes layers entry by entry, keeping the merged tree at hand so that each makes sense."""
+
+    def __init__(self, choices: random.Random) -> None:
+        self.random = choices
+        self.merged = MergedTree()
+        self.entries: list[Entry] = []
+        self.serial = 0
+        # Chunks that several files share, in one layer and across layers.
+        self.shared_chunks = [choices.randbytes(MEBIBYTE) for _ in range(2)]
+
+    def layer(self, *, first: bool) -> list[Entry]:
+        """The entries of one more layer."""
+        self.entries = []
+        self.merged.begin_layer()
+        if first:
+            self._emit(self._directory_entry(b"./"))
+            for _ in range(6):
+                self._add_directory()
+        actions = self._additions() + ([] if first else self._changes())
+        for action in self.random.choices(actions, k=45):
+            action()
+        return self.entries
+
+    def _additions(self) -> list[Callable[[], None]]:
+        return [
+            self._add_file, self._add_file, self._add_file, self._add_file, self._add_large_file,
+            self._add_directory, self._add_directory, self._add_symlink, self._add_device,
+            self._add_fifo, self._add_hard_link, self._add_hard_link, self._add_implicit_parents,
+            self._add_duplicate, self._add_through_symlink,
+        ]  # fmt: skip
+
+    def _changes(self) -> list[Callable[[], None]]:
+        return [
+            self._white_out, self._white_out, self._make_opaque, self._overwrite,
+            self._replace_directory, self._replace_by_directory, self._change_directory,
+        ]  # fmt: skip
+
+    # What is added
+
+    def _add_file(self) -> None:
+        self._emit(self._file_entry(self._new_path()))
+
+    def _add_large_file(self) -> None:
+        size = self.random.choice(LARGE_SIZES)
+        content = self.random.choice([
+            lambda: self.random.randbytes(size),
+            lambda: bytes(size),
+            lambda: b"".join(self.random.choices(self.shared_chunks, k=3)),
+            lambda: self.shared_chunks[0] + self.random.randbytes(5),
+        ])()  # fmt: skip
+        self._emit(replace(self._file_entry(self._new_path()), content=content))
+
+    def _add_directory(self) -> None:
+        slash = self.random.choice([b"", b"/"])
+        self._emit(self._directory_entry(self._new_path() + slash))
+
+    def _add_symlink(self) -> None:
+        target = self.random.choice([
+            b"nowhere", b"/absolute/" + b"t" * 150, b"../" * 3 + b"x", b"caf\xe9", b"l" * 100
+        ])  # fmt: skip
+        entry = self._entry(self._new_path(), Kind.SYMLINK, mode=0o777, target=target)
+        # The kernel has user.* xattrs for files and directories only.
+        if self._one_in(3):
+            entry = replace(
+                entry, dialect=Dialect.PAX, xattrs={"trusted.lazypull": self.random.randbytes(9)}
+            )
+        self._emit(entry)
+
+    def _add_device(self) -> None:
+        kind = self.random.choice([Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE])
+        number = self.random.choice([(1, 3), (8, 255), (259, 70_000), (4095, 1)])
+        self._emit(self._entry(self._new_path(), kind, mode=0o660, device=number))
+
+    def _add_fifo(self) -> None:
+        self._emit(self._entry(self._new_path(), Kind.FIFO, mode=0o600))
+
+    def _add_hard_link(self) -> None:
+        linkable = [
+            path
+            for path in self.merged.touched
+            if self.merged.nodes[path].kind is not Kind.DIRECTORY
+        ]
+        if linkable:
+            target = self._pick(linkable)
+            prefix = self.random.choice([b"", b"./"])
+            self._emit(
+                Entry(
+                    self._new_path(),
+                    Kind.HARD_LINK,
+                    target=prefix + target,
+                    dialect=self.random.choice([Dialect.PAX, Dialect.GNU]),
+                )
+            )
+
+    def _add_implicit_parents(self) -> None:
+        directory = self._pick(self._directories(heirs=False))
+        path = joined(directory, self._new_name())
+        for _ in range(self.random.randint(1, 2)):
+            path = joined(path, self._new_name())
+        self._emit(self._file_entry(path))
+
+    def _add_duplicate(self) -> None:
+        """A path that comes twice in one layer: the later entry counts."""
+        path = self._new_path()
+        self._emit(self._file_entry(path))
+        self._add_hard_link()
+        later = self.random.choice([self._file_entry, self._directory_entry])
+        self._emit(later(path))
+
+    def _add_through_symlink(self) -> None:
+        """A file whose parent, as the tar has it, is a symlink to a directory."""
+        directory = self._pick(self._directories())
+        # Relative targets would have to know how deep the link lies; the root is easy.
+        link = self._new_name()
+        target = self.random.choice([b"/" + directory, directory])
+        self._emit(self._entry(link, Kind.SYMLINK, mode=0o777, target=target))
+        self._emit(self._file_entry(link + b"/" + self._new_name()))
+
+    # What is changed
+
+    def _white_out(self) -> None:
+        path = self._pick(self._untouched())
+        if path is None:
+            return
+        parent, _, name = path.rpartition(b"/")
+        if len(WHITEOUT_PREFIX + name) > 255:
+            return
+        marker = self._marker(joined(parent, WHITEOUT_PREFIX + name))
+        if self._one_in(3):
+            # Away and new again in one layer, in either order of entries.
+            again = self._file_entry(path)
+            for entry in self.random.sample([marker, again], 2):
+                self._emit(entry)
+        else:
+            self._emit(marker)
+
+    def _make_opaque(self) -> None:
+        directory = self._pick([path for path in self._directories() if path != b"."])
+        if directory is None:
+            return
+        newcomer = self._file_entry(joined(directory, self._new_name()))
+        marker = self._marker(joined(directory, OPAQUE_MARKER))
+        for entry in self.random.sample([marker, newcomer], 2):
+            self._emit(entry)
+
+    def _overwrite(self) -> None:
+        path = self._pick(self._untouched(Kind.REGULAR))
+        if path is not None:
+            self._emit(self._file_entry(path))
+
+    def _replace_directory(self) -> None:
+        path = self._pick(self._untouched(Kind.DIRECTORY))
+        if path is not None:
+            self._emit(self._file_entry(path))
+
+    def _replace_by_directory(self) -> None:
+        path = self._pick(self._untouched(Kind.REGULAR))
+        if path is not None:
+            self._emit(self._directory_entry(path))
+            self._emit(self._file_entry(joined(path, self._new_name())))
+
+    def _change_directory(self) -> None:
+        self._emit(self._directory_entry(self._pick(self._directories())))
+
+    # The parts
+
+    def _emit(self, entry: Entry) -> None:
+        self.merged.apply(entry)
+        self.entries.append(entry)
+
+    def _entry(self, path: bytes, kind: Kind, **attributes) -> Entry:
+        """An entry with random owner and times, in a dialect that can say all of it."""
+        dialect = self.random.choice([Dialect.PAX, Dialect.PAX, Dialect.GNU])
+        nanoseconds = self.random.choice([0, 1, 500_000_000, 123_456_789])
+        mtime_ns = self.random.randint(0, 4_000_000_000) * NANOSECOND
+        if dialect is Dialect.PAX:
+            mtime_ns += nanoseconds
+        return Entry(
+            self.random.choice([b"", b"", b"./"]) + path,
+            kind,
+            uid=self.random.choice([0, 0, 1000, 65_534, 3_000_000, 4_000_000_000]),
+            gid=self.random.choice([0, 0, 42, 2_999_999]),
+            mtime_ns=mtime_ns,
+            dialect=dialect,
+            **attributes,
+        )
+
+    def _file_entry(self, path: bytes) -> Entry:
+        mode = self.random.choice([0o644, 0o600, 0o755, 0o4755, 0o2755, 0o6711, 0o1644, 0o000])
+        size = self.random.choice(FILE_SIZES)
+        content = self.random.choice([self.random.randbytes, self._text])(size)
+        entry = self._entry(path, Kind.REGULAR, mode=mode, content=content)
+        if entry.dialect is Dialect.PAX and self._one_in(2):
+            entry = self._with_file_xattrs(entry)
+        return entry
+
+    def _with_file_xattrs(self, entry: Entry) -> Entry:
+        match self.random.randrange(4):
+            case 0:
+                return replace(entry, xattrs={"security.capability": capability(CAP_NET_RAW)})
+            case 1:
+                xattrs = {"system.posix_acl_access": ACCESS_ACL}
+                return replace(entry, mode=ACCESS_ACL_MODE, xattrs=xattrs)
+            case 2:
+                return replace(entry, xattrs={"user.empty": b"", "user.caf\u00e9": b"1\n2=3\0\xff"})
+            case _:
+                value = self.random.randbytes(self.random.choice([1, 4, 1000]))
+                return replace(entry, xattrs={"user.binary": value, "trusted.lazypull": value[:7]})
+
+    def _directory_entry(self, path: bytes) -> Entry:
+        mode = self.random.choice([0o755, 0o700, 0o1777, 0o2775])
+        entry = self._entry(path, Kind.DIRECTORY, mode=mode)
+        if entry.dialect is Dialect.PAX and self._one_in(4):
+            xattrs = self.random.choice(
+                [{"system.posix_acl_default": DEFAULT_ACL}, {"user.directory": b"yes"}]
+            )
+            entry = replace(entry, xattrs=xattrs)
+        return entry
+
+    def _marker(self, path: bytes) -> Entry:
+        return Entry(path, mode=0, mtime_ns=NANOSECOND, dialect=Dialect.GNU)
+
+    def _text(self, size: int) -> bytes:
+        line = b"line %d of a text that compresses well\n" % self.serial
+        return (line * (size // len(line) + 1))[:size]
+
+    def _new_name(self) -> bytes:
+        self.serial += 1
+        stem = b"%03d" % self.serial
+        return self.random.choice([
+            stem, stem + b".txt", b"-" + stem, b"!" + stem, b" " + stem + b"\n",
+            stem + b"\xff\xfe", "gr\u00fc\u00df ".encode() + stem, stem + b"x" * 60,
+            stem.ljust(255, b"n"),
+        ])  # fmt: skip
+
+    def _new_path(self) -> bytes:
+        return joined(self._pick(self._directories()), self._new_name())
+
+    def _directories(self, *, heirs: bool = True) -> list[bytes]:
+        return [
+            path
+            for path, node in self.merged.nodes.items()
+            if node.kind is Kind.DIRECTORY and (heirs or not node.bequeaths)
+        ]
+
+    def _untouched(self, kind: Kind | None = None) -> list[bytes]:
+        return [
+            path
+            for path, node in self.merged.nodes.items()
+            if path != b"." and path not in self.merged.touched and kind in (None, node.kind)
+        ]
+
+    def _pick(self, paths: list[bytes] | set[bytes]) -> bytes | None:
+        # Sorted, for the order of a set of bytes differs from one Python process to the next.
+        return self.random.choice(sorted(paths)) if paths else None
+
+    def _one_in(self, count: int) -> bool:
+        return self.random.randrange(count) == 0
