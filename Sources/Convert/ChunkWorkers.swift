@@ -89,13 +89,15 @@ final class ChunkWorkers: Sendable {
         _ body: (ChunkWorkers) throws -> T
     ) throws -> T {
         let workers = ChunkWorkers()
-        let group = ThreadGroup(name: "compress", count: threads) { workers.work(level: level) }
-        guard group.count > 0 else {
-            throw ContentError(.inputOutput, "no thread can be started: the system has no more")
+        let group = ThreadGroup()
+        try group.start(name: "compress") { workers.work(level: level) }
+        // With fewer threads than asked for the work takes longer, no more.
+        for _ in 1..<max(1, threads) {
+            try? group.start(name: "compress") { workers.work(level: level) }
         }
         let result = Result { try body(workers) }
         workers.queue.update { $0.isClosed = true }
-        group.join()
+        group.wait()
         return try result.get()
     }
 

@@ -20,9 +20,11 @@ package func inParallel<T: Sendable>(
     _ body: @escaping @Sendable (Int) throws -> T
 ) throws -> [T] {
     let work = ParallelWork(count: count, body)
-    let helpers = ThreadGroup(name: name, count: min(threads, count) - 1) { work.run() }
+    let helpers = ThreadGroup()
+    // Without a further thread the work still gets done, by those that there are.
+    for _ in 1..<max(1, min(threads, count)) { try? helpers.start(name: name) { work.run() } }
     work.run()
-    helpers.join()
+    helpers.wait()
     return try work.results()
 }
 

@@ -58,45 +58,6 @@ package struct WorkerThread: ~Copyable {
     }
 }
 
-/// Several threads that run the same body, joined together.
-package struct ThreadGroup: ~Copyable {
-    private final class Member {
-        private var thread: WorkerThread?
-
-        init(_ thread: consuming WorkerThread) {
-            self.thread = consume thread
-        }
-
-        func join() {
-            thread.take()?.join()
-        }
-    }
-
-    private let members: [Member]
-
-    /// The number of threads that could be started.
-    package var count: Int { members.count }
-
-    /// Starts up to `count` threads; fewer if the system has no more to give.
-    ///
-    /// - Parameters:
-    ///   - name: at most 15 bytes, as `top -H` shows it.
-    ///   - count: how many; none if it is not positive.
-    ///   - body: what each thread runs.
-    package init(name: String, count: Int, _ body: @escaping @Sendable () -> Void) {
-        var members: [Member] = []
-        while members.count < count, let thread = try? WorkerThread(name: name, body) {
-            members.append(Member(thread))
-        }
-        self.members = members
-    }
-
-    /// Waits until every thread's body has returned.
-    package consuming func join() {
-        for member in members { member.join() }
-    }
-}
-
 /// State behind a lock, with a condition to wait on.
 ///
 /// `Mutex` of Synchronization has no condition variable; where threads wait for each other, the
