@@ -35,8 +35,8 @@ enum CheckCommand {
     )
 
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
-        let image = try Images.source(arguments.operands[0])
-        let original = try arguments.text(against).map(Images.source)
+        let image = Images.source(try Images.name(arguments.operands[0]))
+        let original = try arguments.text(against).map { Images.source(try Images.name($0)) }
         let reporter = ProgressReporter("checking", isQuiet: arguments.has(SharedOptions.quiet))
         let check = ImageCheck(image, threads: SharedOptions.threadCount(arguments)) {
             reporter.update($0)
@@ -55,9 +55,10 @@ enum CheckCommand {
             throw error
         }
         reporter.finish()
-        try StandardStream.output.write(
-            arguments.text(SharedOptions.output) == "json"
-                ? json(report, image) : text(report, image, isCompared: original != nil)
+        try Report.print(
+            arguments,
+            text: text(report, image, isCompared: original != nil),
+            json: json(report, image)
         )
         return report.differences.isEmpty ? .done : .failed
     }
@@ -79,14 +80,13 @@ enum CheckCommand {
         return text + "\n"
     }
 
-    private static func json(_ report: CheckReport, _ image: any ImageSource) throws -> String {
-        let document = JSONValue.object([
+    private static func json(_ report: CheckReport, _ image: any ImageSource) -> JSONValue {
+        .object([
             "image": .string(image.name),
             "names": .integer(Int64(report.nameCount)),
             "chunks": .integer(Int64(report.chunkCount)),
             "contentSize": .unsigned(report.contentSize),
             "differences": .array(report.differences.map { .string($0) }),
         ])
-        return String(decoding: try document.serialized(), as: UTF8.self) + "\n"
     }
 }
