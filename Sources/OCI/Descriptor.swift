@@ -53,7 +53,7 @@ package struct Descriptor: Sendable, Equatable {
         var fields = otherFields
         fields["mediaType"] = .string(mediaType.text)
         fields["digest"] = .string(digest.oci)
-        fields["size"] = Int64(exactly: size).map { .integer($0) } ?? .unsigned(size)
+        fields["size"] = .unsigned(size)
         fields.set("annotations", annotations)
         return .object(fields)
     }

@@ -58,15 +58,13 @@ package struct ImageConfig: Sendable, Equatable {
     }
 
     /// The configuration as text; equal configurations give equal bytes.
-    ///
-    /// - Throws: `ContentError` for a number that JSON cannot express.
-    package func serialized() throws(ContentError) -> [UInt8] {
+    package func serialized() -> [UInt8] {
         var fields = otherFields
         fields["rootfs"] = .object([
             "type": .string("layers"),
             "diff_ids": .array(diffIDs.map { .string($0.oci) }),
         ])
         if !history.isEmpty { fields["history"] = .array(history) }
-        return try JSONValue.object(fields).serialized()
+        return JSONValue.object(fields).serialized()
     }
 }

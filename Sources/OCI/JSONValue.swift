@@ -4,7 +4,6 @@
 // what is not understood is kept as it came.
 
 package import Content
-import FoundationEssentials
 
 /// Any JSON value: what this program does not interpret passes through as one of these.
 package enum JSONValue: Sendable, Equatable {
@@ -12,13 +11,21 @@ package enum JSONValue: Sendable, Equatable {
     case bool(Bool)
     /// A whole number that fits.
     case integer(Int64)
-    /// A whole number beyond `Int64.max`.
-    case unsigned(UInt64)
-    /// Any other number.
-    case double(Double)
+    /// Any other number, in the digits it came in.
+    case number(String)
     case string(String)
     indirect case array([JSONValue])
     indirect case object([String: JSONValue])
+
+    /// A whole number that is not negative.
+    package static func unsigned(_ value: UInt64) -> JSONValue {
+        Int64(exactly: value).map { .integer($0) } ?? .number(String(value))
+    }
+
+    /// A number; null for infinity and what is no number, which JSON cannot express.
+    package static func double(_ value: Double) -> JSONValue {
+        value.isFinite ? .number("\(value)") : .null
+    }
 
     /// The largest document that is read, in bytes: 4 MiB, as registries and containerd hold it.
     package static let documentLimit = 4 << 20
@@ -26,9 +33,10 @@ package enum JSONValue: Sendable, Equatable {
     /// The value in the text.
     ///
     /// - Parameters:
-    ///   - bytes: JSON in UTF-8.
+    ///   - bytes: JSON (RFC 8259) in UTF-8.
     ///   - document: what the text is, for the error: `manifest`.
-    /// - Throws: `ContentError` if it is too large or not JSON.
+    /// - Throws: `ContentError` if it is too large, not JSON, nested more than 256 deep, or has an
+    ///   object with two fields of one name.
     package init(parsing bytes: [UInt8], document: String) throws(ContentError) {
         guard bytes.count <= Self.documentLimit else {
             throw ContentError(
@@ -36,99 +44,63 @@ package enum JSONValue: Sendable, Equatable {
                 "\(document): \(bytes.count) bytes, at most \(Self.documentLimit) are accepted"
             )
         }
-        do {
-            self = try JSONDecoder().decode(JSONValue.self, from: Data(bytes))
+        var parser = JSONParser(bytes)
+        do throws(ContentError) {
+            self = try parser.document()
         } catch {
-            throw .corrupt("\(document): not JSON: \(Self.reason(of: error))")
+            throw error.at("\(document): not JSON")
         }
     }
 
-    /// The value as text: keys sorted, no blanks, slashes as they are.
+    /// The value as text: keys sorted by their bytes, no blanks, slashes as they are.
     ///
     /// Equal values give equal text.
-    ///
-    /// - Throws: `ContentError` for a number that JSON cannot express.
-    package func serialized() throws(ContentError) -> [UInt8] {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        do {
-            return Array(try encoder.encode(self))
-        } catch {
-            throw .corrupt("cannot be written as JSON: \(error)")
-        }
+    package func serialized() -> [UInt8] {
+        var text: [UInt8] = []
+        append(to: &text)
+        return text
     }
 
-    private static func reason(of error: any Error) -> String {
-        guard case DecodingError.dataCorrupted(let context) = error else { return "\(error)" }
-        let text = context.underlyingError.map { "\($0)" } ?? context.debugDescription
-        return text.split(whereSeparator: \.isNewline).joined(separator: " ")
-    }
-}
-
-extension JSONValue: Codable {
-    package init(from decoder: any Decoder) throws {
-        // Objects and strings first: each refused attempt costs an error value.
-        if let object = try? decoder.container(keyedBy: Key.self) {
-            var values: [String: JSONValue] = [:]
-            for key in object.allKeys {
-                values[key.stringValue] = try object.decode(JSONValue.self, forKey: key)
-            }
-            self = .object(values)
-            return
-        }
-        if var array = try? decoder.unkeyedContainer() {
-            var values: [JSONValue] = []
-            while !array.isAtEnd { values.append(try array.decode(JSONValue.self)) }
-            self = .array(values)
-            return
-        }
-        let value = try decoder.singleValueContainer()
-        if let string = try? value.decode(String.self) {
-            self = .string(string)
-        } else if let integer = try? value.decode(Int64.self) {
-            self = .integer(integer)
-        } else if let bool = try? value.decode(Bool.self) {
-            self = .bool(bool)
-        } else if value.decodeNil() {
-            self = .null
-        } else if let unsigned = try? value.decode(UInt64.self) {
-            self = .unsigned(unsigned)
-        } else {
-            self = .double(try value.decode(Double.self))
-        }
-    }
-
-    package func encode(to encoder: any Encoder) throws {
+    private func append(to text: inout [UInt8]) {
         switch self {
-        case .object(let values):
-            var container = encoder.container(keyedBy: Key.self)
-            for (key, value) in values { try container.encode(value, forKey: Key(key)) }
+        case .null: text += "null".utf8
+        case .bool(let value): text += (value ? "true" : "false").utf8
+        case .integer(let value): text += String(value).utf8
+        case .number(let digits): text += digits.utf8
+        case .string(let value): Self.append(value, to: &text)
         case .array(let values):
-            var container = encoder.unkeyedContainer()
-            for value in values { try container.encode(value) }
-        case .null:
-            var container = encoder.singleValueContainer()
-            try container.encodeNil()
-        case .bool(let value): try Self.encode(value, to: encoder)
-        case .integer(let value): try Self.encode(value, to: encoder)
-        case .unsigned(let value): try Self.encode(value, to: encoder)
-        case .double(let value): try Self.encode(value, to: encoder)
-        case .string(let value): try Self.encode(value, to: encoder)
+            text.append(UInt8(ascii: "["))
+            for (index, value) in values.enumerated() {
+                if index > 0 { text.append(UInt8(ascii: ",")) }
+                value.append(to: &text)
+            }
+            text.append(UInt8(ascii: "]"))
+        case .object(let values):
+            text.append(UInt8(ascii: "{"))
+            let sorted = values.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) }
+            for (index, field) in sorted.enumerated() {
+                if index > 0 { text.append(UInt8(ascii: ",")) }
+                Self.append(field.key, to: &text)
+                text.append(UInt8(ascii: ":"))
+                field.value.append(to: &text)
+            }
+            text.append(UInt8(ascii: "}"))
         }
     }
 
-    private static func encode(_ value: some Encodable, to encoder: any Encoder) throws {
-        var container = encoder.singleValueContainer()
-        try container.encode(value)
-    }
-
-    /// Any text as a key.
-    private struct Key: CodingKey {
-        let stringValue: String
-        var intValue: Int? { nil }
-
-        init(_ text: String) { stringValue = text }
-        init?(stringValue: String) { self.stringValue = stringValue }
-        init?(intValue: Int) { nil }
+    private static func append(_ string: String, to text: inout [UInt8]) {
+        let digits = Array("0123456789abcdef".utf8)
+        text.append(UInt8(ascii: "\""))
+        for byte in string.utf8 {
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"): text += [UInt8(ascii: "\\"), byte]
+            case 0x0a: text += "\\n".utf8
+            case 0x0d: text += "\\r".utf8
+            case 0x09: text += "\\t".utf8
+            case ..<0x20: text += "\\u00".utf8 + [digits[Int(byte >> 4)], digits[Int(byte & 0xf)]]
+            default: text.append(byte)
+            }
+        }
+        text.append(UInt8(ascii: "\""))
     }
 }

@@ -55,16 +55,14 @@ package struct Manifest: Sendable, Equatable {
     }
 
     /// The manifest as text; equal manifests give equal bytes.
-    ///
-    /// - Throws: `ContentError` for a number that JSON cannot express.
-    package func serialized() throws(ContentError) -> [UInt8] {
+    package func serialized() -> [UInt8] {
         var fields = otherFields
         fields["schemaVersion"] = .integer(2)
         fields["mediaType"] = .string(mediaType.text)
         fields["config"] = config.json
         fields["layers"] = .array(layers.map(\.json))
         fields.set("annotations", annotations)
-        return try JSONValue.object(fields).serialized()
+        return JSONValue.object(fields).serialized()
     }
 }
 

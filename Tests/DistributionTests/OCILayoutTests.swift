@@ -17,7 +17,7 @@ private func store(_ layer: [UInt8], in layout: OCILayout, tag: String) throws -
         mediaType: .config
     )
     let manifest = Manifest(config: config, layers: [blob])
-    return try layout.put(manifest: try manifest.serialized(), mediaType: .manifest, tag: tag)
+    return try layout.put(manifest: manifest.serialized(), mediaType: .manifest, tag: tag)
 }
 
 private func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
@@ -149,7 +149,7 @@ struct OCILayoutTests {
         let directory = TemporaryDirectory()
         let layout = OCILayout(directory: directory.path, tag: "a")
         let config = try layout.putBlob(Array("{}".utf8), mediaType: .config)
-        let manifest = try Manifest(
+        let manifest = Manifest(
             config: config,
             layers: [Descriptor(mediaType: .layer, digest: .zero, size: 1)]
         ).serialized()
@@ -187,11 +187,11 @@ struct OCILayoutTests {
     ) throws {
         var nested = Index()
         nested.manifests = manifests
-        var descriptor = try layout.putBlob(try nested.json.serialized(), mediaType: .index)
+        var descriptor = try layout.putBlob(nested.json.serialized(), mediaType: .index)
         descriptor.annotations["org.opencontainers.image.ref.name"] = "many"
         var index = Index()
         index.manifests = [descriptor]
-        directory.write("index.json", try index.json.serialized())
+        directory.write("index.json", index.json.serialized())
     }
 
     @Test func leavesNothingOfAnAbandonedBlob() throws {
