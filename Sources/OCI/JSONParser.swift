@@ -72,7 +72,8 @@ struct JSONParser {
         return result
     }
 
-    private mutating func word(_ text: String, _ value: JSONValue) throws(ContentError) -> JSONValue {
+    private mutating func word(_ text: String, _ value: JSONValue) throws(ContentError) -> JSONValue
+    {
         guard bytes[position...].starts(with: text.utf8) else { throw wrong("expected \(text)") }
         position += text.utf8.count
         return value
