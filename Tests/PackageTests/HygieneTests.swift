@@ -4,8 +4,9 @@ import Testing
 
 @Suite("Hygiene")
 struct HygieneTests {
-    /// Targets that may call libc; everything else goes through `Linux`. `Log` stands on the same
-    /// floor as `Linux`; the executable and `Mount` need its constants.
+    /// Targets that may call libc; everything else goes through `Linux`.
+    ///
+    /// `Log` stands on the same floor as `Linux`; the others need the names of errors and signals.
     private static let callersOfLibc = ["Linux", "Log", "FUSE", "Mount", "lazypull"]
 
     /// Words that say nothing about what a file or a target holds.

@@ -19,6 +19,7 @@ enum Repository {
     ///
     /// - Parameter command: the command; paths in it need no quotes, the root has no spaces.
     /// - Returns: its standard output and its exit code.
+    /// - Throws: `ShellError` if there is no shell.
     static func shell(_ command: String) throws -> (text: String, code: Int32) {
         guard let stream = unsafe popen("cd '\(root)' && \(command)", "r") else {
             throw ShellError(command: command)

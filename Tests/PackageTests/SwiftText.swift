@@ -104,8 +104,9 @@ enum SwiftText {
         }
     }
 
-    /// Whether a line only names a bit of a flag set or a text of a format: `static let zran =
-    /// BlobFeatures(rawValue: 0x8)`. The type above says what they are.
+    /// Whether a line only names a bit of a flag set or a text of a format.
+    ///
+    /// `static let zran = BlobFeatures(rawValue: 0x8)`: the type above says what it is.
     private static func isNamedConstant(_ line: Substring) -> Bool {
         guard line.contains(" static let "), let start = line.firstIndex(of: "=") else {
             return false
