@@ -35,16 +35,19 @@ package final class CachedBlob: Sendable {
     ///
     /// - Parameters:
     ///   - index: the chunk's index.
+    ///   - start: where the reader believes the chunk to begin in the uncompressed view.
     ///   - offset: where the part begins in the chunk, in bytes.
     ///   - buffer: filled whole if the chunk is here.
     /// - Returns: false if it must be fetched.
-    /// - Throws: `ContentError` if the blob has no such part.
+    /// - Throws: `ContentError` if the blob has no such part, or its record says that the chunk
+    ///   begins elsewhere.
     package func readIfPresent(
         chunk index: Int,
+        at start: UncompressedOffset,
         from offset: UInt32,
         into buffer: UnsafeMutableRawBufferPointer
     ) throws(ContentError) -> Bool {
-        let chunk = try part(index, offset, buffer.count)
+        let chunk = try part(index, start, offset, buffer.count)
         let place = UncompressedOffset(chunk.uncompressedOffset.bytes + UInt64(offset))
         return unsafe backing.read(chunk: index, at: place, into: buffer)
     }
@@ -52,10 +55,17 @@ package final class CachedBlob: Sendable {
     /// The record of a chunk, checked against the blob's bounds and against what is read of it.
     private func part(
         _ index: Int,
+        _ start: UncompressedOffset,
         _ offset: UInt32,
         _ count: Int
     ) throws(ContentError) -> Chunk {
         let chunk = try checkedChunk(at: index)
+        guard chunk.uncompressedOffset == start else {
+            throw .corrupt(
+                "chunk \(index) of blob \(digest): begins at \(chunk.uncompressedOffset) by the "
+                    + "blob's records, at \(start) by the file's"
+            )
+        }
         guard offset <= chunk.uncompressedSize,
             count <= Int(chunk.uncompressedSize - offset)
         else {
@@ -114,6 +124,8 @@ package struct CachedSlice: Sendable {
     package var blob: CachedBlob
     /// The chunk's index in it.
     package var chunk: Int
+    /// Where the chunk begins in the uncompressed view, as the file says.
+    package var start: UncompressedOffset
     /// Where the part begins in the chunk, in bytes.
     package var offset: UInt32
     /// How many bytes it has; at least 1.
@@ -122,9 +134,17 @@ package struct CachedSlice: Sendable {
     package var place: Int
 
     /// A slice with the values.
-    package init(blob: CachedBlob, chunk: Int, offset: UInt32, count: Int, place: Int) {
+    package init(
+        blob: CachedBlob,
+        chunk: Int,
+        start: UncompressedOffset,
+        offset: UInt32,
+        count: Int,
+        place: Int
+    ) {
         self.blob = blob
         self.chunk = chunk
+        self.start = start
         self.offset = offset
         self.count = count
         self.place = place
@@ -208,6 +228,7 @@ final class PendingRead: Sendable {
             } else {
                 let isRead = try unsafe slice.blob.readIfPresent(
                     chunk: slice.chunk,
+                    at: slice.start,
                     from: slice.offset,
                     into: part
                 )

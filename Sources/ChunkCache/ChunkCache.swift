@@ -205,13 +205,24 @@ package final class ChunkCache: Sendable {
     ///
     /// Once more does nothing.
     package func close() {
-        let wasClosed = blobs.blobs.withLock { blobs in
-            defer { blobs.isClosed = true }
-            return blobs.isClosed
-        }
-        guard !wasClosed else { return }
+        guard markClosed() else { return }
         scheduler.close()
         flusher.close()
         flush()
+    }
+
+    /// Ends without waiting, for a process that exits now: what is being fetched is lost, and what
+    /// is not durable is found again by the runtime bits only.
+    package func abandon() {
+        guard markClosed() else { return }
+        scheduler.refuseReads()
+    }
+
+    /// Whether this call is the first to end the cache.
+    private func markClosed() -> Bool {
+        blobs.blobs.withLock { blobs in
+            defer { blobs.isClosed = true }
+            return !blobs.isClosed
+        }
     }
 }

@@ -28,7 +28,7 @@ final class FetchScheduler: Sendable {
     private let state: Mutex<State>
     /// Counts queued jobs; at the end it is raised once per thread.
     private let work = Semaphore()
-    private let threads = ThreadGroup()
+    private let threads = RunningThreads()
     private let threadCount: Int
     private let counters: CacheCounters
     private let log: Logger
@@ -131,6 +131,13 @@ final class FetchScheduler: Sendable {
 
     /// Ends the threads after the jobs they have begun; all other reads fail.
     func close() {
+        refuseReads()
+        for _ in 0..<threadCount { work.signal() }
+        threads.wait()
+    }
+
+    /// Fails the reads whose jobs nobody has begun, and all that come.
+    func refuseReads() {
         let jobs: [FetchJob] = state.withLock { state in
             state.isClosed = true
             var jobs: [FetchJob] = []
@@ -141,8 +148,6 @@ final class FetchScheduler: Sendable {
         for job in jobs {
             for chunk in job.chunks { finish(chunk.key, .failed(error), nil) }
         }
-        for _ in 0..<threadCount { work.signal() }
-        threads.wait()
     }
 
     private func work(_ desk: Desk) {

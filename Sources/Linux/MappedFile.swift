@@ -36,6 +36,19 @@ package struct MappedFile: ~Copyable, @unchecked Sendable {
         _ = unsafe munmap(UnsafeMutableRawPointer(mutating: base), byteCount)
     }
 
+    /// Calls the body with the mapped bytes: for owners that are objects, whose members the
+    /// compiler does not let a span borrow.
+    ///
+    /// - Parameter body: uses the bytes.
+    /// - Returns: what the body returns.
+    /// - Throws: what the body throws.
+    package borrowing func withBytes<T, Failure: Error>(
+        _ body: (RawSpan) throws(Failure) -> T
+    ) throws(Failure) -> T {
+        let buffer = unsafe UnsafeRawBufferPointer(start: base, count: byteCount)
+        return try body(unsafe RawSpan(_unsafeBytes: buffer))
+    }
+
     /// The mapped bytes.
     package var bytes: RawSpan {
         @_lifetime(borrow self)

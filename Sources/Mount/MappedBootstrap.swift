@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Content
+import Linux
+import RAFS
+
+/// A bootstrap in a mapped file, its layout checked once.
+final class MappedBootstrap: Sendable {
+    private let file: MappedFile
+    let layout: BootstrapLayout
+
+    /// Maps a bootstrap.
+    ///
+    /// - Throws: `SystemError` if the file cannot be mapped; `ContentError` if it is no bootstrap
+    ///   that this version reads.
+    init(_ path: String) throws {
+        let file = try MappedFile(path)
+        let layout = try file.withBytes { bytes throws(ContentError) in
+            try BootstrapLayout(bytes)
+        }
+        try layout.checkReadable()
+        self.file = file
+        self.layout = layout
+    }
+
+    /// Calls the body with a view of the bootstrap.
+    ///
+    /// - Parameter body: uses the view.
+    /// - Returns: what the body returns.
+    /// - Throws: what the body throws.
+    func read<T, Failure: Error>(
+        _ body: (borrowing Bootstrap) throws(Failure) -> T
+    ) throws(Failure) -> T {
+        try file.withBytes { bytes throws(Failure) in
+            try body(Bootstrap(bytes: bytes, layout: layout))
+        }
+    }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Mount: an image as a file system.
+
+import ChunkCache
+import Content
+import Distribution
+import Glibc
+import Linux
+import RAFS
+
+/// A converted image, its tree mapped and its blobs' caches open.
+///
+/// Opening sends no request to a data blob: tree, chunk records and digests are in the bootstrap
+/// layer.
+struct OpenImage: Sendable {
+    /// The image's name.
+    let name: String
+    /// The tree.
+    let tree: MappedBootstrap
+    /// The blobs, by the bootstrap's index.
+    let blobs: [CachedBlob]
+    /// The stored bytes of all chunks.
+    let storedBytes: UInt64
+    /// The bytes of all blobs' uncompressed views.
+    let viewBytes: UInt64
+
+    /// Opens an image.
+    ///
+    /// - Parameters:
+    ///   - source: where it is.
+    ///   - cache: keeps its chunks.
+    ///   - cacheDirectory: the cache's directory, which keeps its bootstrap as well.
+    /// - Throws: `ContentError` if it is not converted, corrupt or not supported; `SystemError` if
+    ///   the cache does not take it.
+    init(_ source: any ImageSource, _ cache: ChunkCache, cacheDirectory: String) throws {
+        let image = try ConvertedImage(source)
+        let files = try UnpackedBootstrap(image, in: cacheDirectory)
+        let tree = try MappedBootstrap(files.path(of: .bootstrap))
+        let tables = try Self.tables(of: tree, files)
+        try Self.checkAgreement(tree, tables.map(\.table))
+        var blobs: [CachedBlob] = []
+        var storedBytes: UInt64 = 0
+        var viewBytes: UInt64 = 0
+        for (entry, (table, key)) in zip(tree.layout.blobs, tables) {
+            let digest = try Self.digest(of: entry)
+            blobs.append(
+                try cache.open(
+                    digest,
+                    key: key,
+                    table: table,
+                    source: source.blobSource(image.dataBlob(digest)),
+                    viewSize: entry.uncompressedSize
+                )
+            )
+            storedBytes += Self.storedBytes(of: table)
+            // Each is at most 2^44, and there are at most 254.
+            viewBytes += entry.uncompressedSize
+        }
+        name = source.name
+        self.tree = tree
+        self.blobs = blobs
+        self.storedBytes = storedBytes
+        self.viewBytes = viewBytes
+    }
+
+    private typealias Table = (table: any ChunkTable, key: Digest)
+
+    private static func digest(of blob: BlobTableEntry) throws(ContentError) -> Digest {
+        guard let digest = blob.digest else {
+            throw .corrupt("bootstrap: blob id \(blob.id) is no digest")
+        }
+        return digest
+    }
+
+    /// The blobs' chunk records: the layer's where it has them, else the bootstrap's own.
+    private static func tables(
+        of tree: MappedBootstrap,
+        _ files: UnpackedBootstrap
+    ) throws -> [Table] {
+        var recorded: [[UInt32: Chunk]]?
+        var result: [Table] = []
+        for (index, blob) in tree.layout.blobs.enumerated() {
+            let digest = try digest(of: blob)
+            let info = files.path(of: .chunkInfo(digest))
+            let digests = files.path(of: .chunkDigests(digest))
+            do {
+                let table = try MappedChunkTable(info, digests, of: blob)
+                result.append((table, table.key))
+            } catch let error as SystemError where error.code == ENOENT {
+                let records = try recorded ?? Self.records(of: tree)
+                recorded = records
+                let table = RecordedChunkTable(records[index], of: blob)
+                result.append((table, table.key))
+            }
+        }
+        return result
+    }
+
+    private static func records(of tree: MappedBootstrap) throws(ContentError) -> [[UInt32: Chunk]]
+    {
+        var result = [[UInt32: Chunk]](repeating: [:], count: tree.layout.blobs.count)
+        try tree.read { tree throws(ContentError) in
+            try tree.forEachChunkRecord { record throws(ContentError) in
+                result[Int(record.address.blob)][record.address.index] = record.chunk
+            }
+        }
+        return result
+    }
+
+    /// Checks that the bootstrap says of its chunks what the blobs' records say.
+    private static func checkAgreement(
+        _ tree: MappedBootstrap,
+        _ tables: [any ChunkTable]
+    ) throws(ContentError) {
+        try tree.read { tree throws(ContentError) in
+            try tree.forEachChunkRecord { record throws(ContentError) in
+                let (blob, index) = (Int(record.address.blob), Int(record.address.index))
+                guard try tables[blob].chunk(at: index) == record.chunk else {
+                    throw .corrupt(
+                        "chunk \(index) of blob \(blob): the bootstrap and the blob's chunk-info "
+                            + "table contradict"
+                    )
+                }
+            }
+        }
+    }
+
+    private static func storedBytes(of table: any ChunkTable) -> UInt64 {
+        var sum: UInt64 = 0
+        for index in 0..<table.count {
+            // At most 2^24 chunks of at most 2^24 bytes.
+            sum += UInt64((try? table.chunk(at: index))?.compressedSize ?? 0)
+        }
+        return sum
+    }
+}
