@@ -28,7 +28,7 @@ final class FetchScheduler: Sendable {
     private let state: Mutex<State>
     /// Counts queued jobs; at the end it is raised once per thread.
     private let work = Semaphore()
-    private let threads = RunningThreads()
+    private let threads = ThreadGroup()
     private let threadCount: Int
     private let counters: CacheCounters
     private let log: Logger

@@ -17,7 +17,7 @@ final class Flusher: Sendable {
 
     private let state = Monitor(State())
     private let pendingBytes: PendingBytes
-    private let threads = RunningThreads()
+    private let threads = ThreadGroup()
 
     /// A flusher whose thread is running.
     ///

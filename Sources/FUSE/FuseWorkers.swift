@@ -37,7 +37,7 @@ package final class FuseWorkers: Sendable {
     private let epoll: Epoll
     private let stopFlag: EventFlag
     private let sessions = Mutex(Sessions())
-    private let threads = RunningThreads()
+    private let threads = ThreadGroup()
     /// Whether a worker spins: one at a time, since more of them take the cores from the readers.
     private let isSpinning = Atomic(false)
 

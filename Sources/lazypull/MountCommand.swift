@@ -3,6 +3,7 @@
 internal import Arguments
 internal import Linux
 internal import Log
+internal import Mount
 
 /// `lazypull mount`: mounts an image; bytes arrive on first read.
 enum MountCommand {
@@ -52,6 +53,15 @@ enum MountCommand {
     }
 
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
-        throw Failure(.unsupported, "not wired")
+        let operands = arguments.operands
+        var options = MountOptions(cacheDirectory: arguments.text(cacheDirectory) ?? "")
+        options.isForeground = arguments.has(foreground)
+        let status = try MountSession.run(
+            try Images.source(Images.name(operands[0])),
+            at: operands[1],
+            options: options,
+            log: try logger(arguments)
+        )
+        return ExitCode(rawValue: status) ?? .failed
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Threads with bodies of their own, waited for together, even by one that failed to start all.
-package final class RunningThreads: Sendable {
+package final class ThreadGroup: Sendable {
     private let running = Monitor(0)
 
     /// A group without threads.
