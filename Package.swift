@@ -86,7 +86,6 @@ let package = Package(
                     .unsafeFlags(
                         [
                             "-static-executable", "-use-ld=lld", "-Xlinker", "--strip-all",
-                            "-l_FoundationCShims", "-l_FoundationCollections",
                         ],
                         .when(configuration: .release)
                     )

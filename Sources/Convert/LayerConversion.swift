@@ -24,7 +24,7 @@ struct ConvertedLayer: Sendable {
     var pieceCount: Int
 }
 
-/// Converts one layer. What comes out depends on the layer and the options alone.
+/// Converts one layer; what comes out depends on the layer and the options alone.
 struct LayerConversion {
     let source: any ImageSource
     let destination: any ImageDestination

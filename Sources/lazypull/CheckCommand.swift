@@ -42,6 +42,9 @@ enum CheckCommand {
             reporter.update($0)
         }
         if arguments.has(dump) {
+            guard original == nil, arguments.text(SharedOptions.output) == "text" else {
+                throw UsageError("--dump goes neither with --against nor with --output json")
+            }
             let output = OutputBuffer()
             try check.dump { try output.write("\($0)\n") }
             try output.flush()
@@ -57,6 +60,7 @@ enum CheckCommand {
         reporter.finish()
         try Report.print(
             arguments,
+            isResult: !report.differences.isEmpty,
             text: text(report, image, isCompared: original != nil),
             json: json(report, image)
         )

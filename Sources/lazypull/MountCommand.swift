@@ -7,6 +7,7 @@ internal import Mount
 
 /// `lazypull mount`: mounts an image; bytes arrive on first read.
 enum MountCommand {
+    private static let defaultCacheDirectory = "/var/lib/lazypull/cache"
     private static let foreground = Option(
         "foreground",
         short: "f",
@@ -14,7 +15,7 @@ enum MountCommand {
     )
     private static let cacheDirectory = Option(
         "cache-dir",
-        value: OptionValue("DIR", .directory, fallback: "/var/lib/lazypull/cache"),
+        value: OptionValue("DIR", .directory, fallback: defaultCacheDirectory),
         help: "Keep what is fetched in DIR, which no other process may use meanwhile."
     )
     private static let logFile = Option(
@@ -53,12 +54,18 @@ enum MountCommand {
     }
 
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
-        let operands = arguments.operands
-        var options = MountOptions(cacheDirectory: arguments.text(cacheDirectory) ?? "")
+        let image = try Images.name(arguments.operands[0])
+        guard CurrentProcess.isRoot else {
+            throw Failure(.denied, "mounting needs root; run it with sudo")
+        }
+        var options = MountOptions(
+            cacheDirectory: arguments.text(cacheDirectory) ?? defaultCacheDirectory
+        )
         options.isForeground = arguments.has(foreground)
+        // In a daemon this returns twice: in the process that started it, and at the mount's end.
         let status = try MountSession.run(
-            try Images.source(Images.name(operands[0])),
-            at: operands[1],
+            Images.source(image),
+            at: arguments.operands[1],
             options: options,
             log: try logger(arguments)
         )

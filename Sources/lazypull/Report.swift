@@ -11,17 +11,20 @@ enum Report {
     ///
     /// - Parameters:
     ///   - arguments: the command line, with `SharedOptions.output` and `.quiet` among its options.
+    ///   - isResult: whether the text is what was asked for rather than a summary: then `--quiet`
+    ///     does not hide it.
     ///   - text: the lines, each ended.
     ///   - json: the same for programs.
     /// - Throws: an error if it cannot be written.
     static func print(
         _ arguments: ParsedArguments,
+        isResult: Bool = false,
         text: @autoclosure () -> String,
         json: @autoclosure () -> JSONValue
     ) throws {
         if arguments.text(SharedOptions.output) == "json" {
             try StandardStream.output.write(json().serialized() + [UInt8(ascii: "\n")])
-        } else if !arguments.has(SharedOptions.quiet) {
+        } else if isResult || !arguments.has(SharedOptions.quiet) {
             try StandardStream.output.write(text())
         }
     }

@@ -94,8 +94,10 @@ enum SwiftText {
             let line = trimmed(lines[index])
             let parts = line.split(separator: " ").drop { $0.hasPrefix("@") }
             guard ["package", "public"].contains(parts.first) else { return nil }
-            // The witness of RawRepresentable.
-            guard !line.contains(" init(rawValue: ") else { return nil }
+            // The witnesses of RawRepresentable and Decodable.
+            guard !line.contains(" init(rawValue: "), !line.contains(" init(from decoder: ") else {
+                return nil
+            }
             guard let name = declaredName(parts), !isNamedConstant(line) else { return nil }
             var above = index - 1
             while above >= 0, trimmed(lines[above]).hasPrefix("@") { above -= 1 }
