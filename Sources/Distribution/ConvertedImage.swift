@@ -74,8 +74,21 @@ package struct ConvertedImage: Sendable {
             BootstrapFile, UInt64, (UnsafeMutableRawBufferPointer) throws(ContentError) -> Int
         ) throws -> Void
     ) throws {
+        let object = "layer \(bootstrapLayer.digest)"
+        do {
+            try unsafe readFiles(body)
+        } catch let error as ContentError where !error.message.hasPrefix(object) {
+            throw error.at(object)
+        }
+    }
+
+    private func readFiles(
+        _ body: (
+            BootstrapFile, UInt64, (UnsafeMutableRawBufferPointer) throws(ContentError) -> Int
+        ) throws -> Void
+    ) throws {
         guard let diffID = image.config.diffIDs.last else {
-            throw ContentError.corrupt("\(source.name): its configuration has no diff_ids")
+            throw ContentError.corrupt("the image's configuration has no diff_ids")
         }
         let stream = try LayerStream(
             source.openBlob(bootstrapLayer),
@@ -91,15 +104,10 @@ package struct ConvertedImage: Sendable {
             }
             size = size.addingReportingOverflow(entry.size).partialValue
             guard entry.size <= Self.sizeLimit, size <= Self.sizeLimit else {
-                throw ContentError(
-                    .limitExceeded,
-                    "layer \(bootstrapLayer.digest): more than 16 GiB of metadata"
-                )
+                throw ContentError(.limitExceeded, "more than 16 GiB of metadata")
             }
             guard seen.insert(file).inserted else {
-                throw ContentError.corrupt(
-                    "layer \(bootstrapLayer.digest): \(escapedText(of: entry.path)) is there twice"
-                )
+                throw ContentError.corrupt("\(escapedText(of: entry.path)) is there twice")
             }
             try unsafe body(file, entry.size) { (buffer) throws(ContentError) in
                 try unsafe reader.readContent(into: buffer)
@@ -107,9 +115,7 @@ package struct ConvertedImage: Sendable {
         }
         try reader.finish()
         guard seen.contains(.bootstrap) else {
-            throw ContentError.corrupt(
-                "layer \(bootstrapLayer.digest): no image/image.boot in it"
-            )
+            throw ContentError.corrupt("no image/image.boot in it")
         }
     }
 
