@@ -128,6 +128,10 @@ class MergedTree:
         """The paths directly inside a directory."""
         return [name for name in self.below(path) if (name.rpartition(b"/")[0] or b".") == path]
 
+    def is_directory(self, path: bytes) -> bool:
+        """Whether there is a directory at a resolved path."""
+        return path in self.nodes and self.nodes[path].kind is Kind.DIRECTORY
+
     def resolve(self, path: bytes) -> bytes:
         """Follows symlinks in every component, as if the image's root were `/`."""
         resolved = b"."
@@ -219,6 +223,11 @@ class _Generator:
         self.random = choices
         self.merged = MergedTree()
         self.entries: list[Entry] = []
+        # What the layer relies on without having touched it: symlinks of lower layers that it goes
+        # through, directories that it takes something from. To take one of these away in the same
+        # layer would be to ask which comes first, and layers have no order.
+        self.relied_on: set[bytes] = set()
+        self.opaque: set[bytes] = set()
         self.serial = 0
         # Chunks that several files share, in one layer and across layers.
         self.shared_chunks = [choices.randbytes(MEBIBYTE) for _ in range(2)]
@@ -226,6 +235,8 @@ class _Generator:
     def layer(self, *, first: bool) -> list[Entry]:
         """The entries of one more layer."""
         self.entries = []
+        self.relied_on.clear()
+        self.opaque.clear()
         self.merged.begin_layer()
         if first:
             self._emit(self._directory_entry(b"./"))
@@ -290,9 +301,10 @@ class _Generator:
         self._emit(self._entry(self._new_path(), Kind.FIFO, mode=0o600))
 
     def _add_hard_link(self) -> None:
+        # By the names that the layer itself uses: a way through a symlink is a scenario's matter.
         linkable = [
             path
-            for path in self.merged.touched
+            for path in {normalised(entry.path) for entry in self.entries} & self.merged.touched
             if self.merged.nodes[path].kind is not Kind.DIRECTORY
         ]
         if linkable:
@@ -325,6 +337,19 @@ class _Generator:
     def _add_through_symlink(self) -> None:
         """A file whose parent, as the tar has it, is a symlink to a directory."""
         directory = self._pick(self._directories())
+        lower_links = [
+            path
+            for path in self._untouched(Kind.SYMLINK)
+            if self.merged.is_directory(self.merged.resolve(path))
+            and self.opaque.isdisjoint(
+                [self.merged.resolve(path), *ancestors(self.merged.resolve(path))]
+            )
+        ]
+        if lower_links and self._one_in(2):
+            link = self._pick(lower_links)
+            self.relied_on |= {link, *ancestors(link)}
+            self._emit(self._file_entry(joined(link, self._new_name())))
+            return
         # Relative targets would have to know how deep the link lies; the root is easy.
         link = self._new_name()
         target = self.random.choice([b"/" + directory, directory])
@@ -350,10 +375,17 @@ class _Generator:
             self._emit(marker)
 
     def _make_opaque(self) -> None:
-        directory = self._pick([path for path in self._directories() if path != b"."])
+        # Where the layer has been at work below already, overlayfs, for which a layer has no
+        # order, and umoci differ about what is hidden.
+        directory = self._pick([
+            path
+            for path in self._directories()
+            if path != b"." and self.merged.touched.isdisjoint(self.merged.below(path))
+        ])  # fmt: skip
         if directory is None:
             return
         newcomer = self._file_entry(joined(directory, self._new_name()))
+        self.opaque.add(directory)
         marker = self._marker(joined(directory, OPAQUE_MARKER))
         for entry in self.random.sample([marker, newcomer], 2):
             self._emit(entry)
@@ -417,7 +449,8 @@ class _Generator:
                 xattrs = {"system.posix_acl_access": ACCESS_ACL}
                 return replace(entry, mode=ACCESS_ACL_MODE, xattrs=xattrs)
             case 2:
-                return replace(entry, xattrs={"user.empty": b"", "user.caf\u00e9": b"1\n2=3\0\xff"})
+                # No empty values: to Go's tar, and so to umoci, they are as good as none.
+                return replace(entry, xattrs={"user.caf\u00e9": b"1\n2=3\0\xff"})
             case _:
                 value = self.random.randbytes(self.random.choice([1, 4, 1000]))
                 return replace(entry, xattrs={"user.binary": value, "trusted.lazypull": value[:7]})
@@ -433,6 +466,7 @@ class _Generator:
         return entry
 
     def _marker(self, path: bytes) -> Entry:
+        self.relied_on |= set(ancestors(path))
         return Entry(path, mode=0, mtime_ns=NANOSECOND, dialect=Dialect.GNU)
 
     def _text(self, size: int) -> bytes:
@@ -462,7 +496,9 @@ class _Generator:
         return [
             path
             for path, node in self.merged.nodes.items()
-            if path != b"." and path not in self.merged.touched and kind in (None, node.kind)
+            if path != b"."
+            and path not in self.merged.touched | self.relied_on
+            and kind in (None, node.kind)
         ]
 
     def _pick(self, paths: list[bytes] | set[bytes]) -> bytes | None:

@@ -132,13 +132,10 @@ class ConvertedImage:
     def __init__(self, layout: oci.Layout, tag: str) -> None:
         self.layout = layout
         self.tag = tag
-        self.manifest = layout.manifest(tag)
+        # Equal digests are equal images, to the byte. The tag may come to name another one.
+        self.digest: str = layout.tags()[tag]["digest"]
+        self.manifest = layout.document(self.digest)
         self.config = layout.document(self.manifest["config"]["digest"])
-
-    @property
-    def digest(self) -> str:
-        """The manifest's digest: equal digests are equal images, to the byte."""
-        return self.layout.tags()[self.tag]["digest"]
 
     @property
     def reference(self) -> str:

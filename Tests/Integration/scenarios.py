@@ -64,10 +64,30 @@ def layer_of_whiteouts_only() -> Stack:
     return Stack([lower, [file(b"d/.wh.gone", b""), file(b".wh.e", b""), file(b".wh.never", b"")]])
 
 
+def markers_in_missing_directories() -> Stack:
+    """A marker alone makes no directory, be it gone by another marker or never there."""
+    lower = [directory(b"d"), directory(b"d/e"), file(b"d/e/f")]
+    upper = [file(b"d/e/.wh.f", b""), file(b"d/.wh.e", b""), file(b"never/.wh.f", b""),
+             file(b"nor/this/" + OPAQUE_MARKER, b"")]  # fmt: skip
+    return Stack([lower, upper])
+
+
 def opaque_directory_within_hidden_tree() -> Stack:
-    """Markers after the newcomers, and deeper ones below an opaque directory."""
+    """Markers after the newcomers, and deeper ones below an opaque directory.
+
+    The upper layer has an entry for `a/b`: without it, whose attributes are right depends on
+    whether one thinks of tar entries in their order or of overlayfs.
+    """
     lower = [directory(b"a"), directory(b"a/b"), file(b"a/b/old"), file(b"a/old")]
-    upper = [file(b"a/b/new"), file(b"a/" + OPAQUE_MARKER, b""), file(b"a/b/.wh.old", b"")]
+    upper = [directory(b"a/b", mode=0o700), file(b"a/b/new"), file(b"a/" + OPAQUE_MARKER, b""),
+             file(b"a/b/.wh.old", b"")]  # fmt: skip
+    return Stack([lower, upper])
+
+
+def opaque_directory_without_entry() -> Stack:
+    """The marker hides what the directory held, and leaves its attributes alone."""
+    lower = [directory(b"d", mode=0o1777, uid=5), file(b"d/old"), directory(b"e"), file(b"e/old")]
+    upper = [file(b"d/" + OPAQUE_MARKER, b""), file(b"d/new"), file(b"e/" + OPAQUE_MARKER, b"")]
     return Stack([lower, upper])
 
 
@@ -84,14 +104,39 @@ def back_after_whiteout() -> Stack:
 def whiteout_through_symlink() -> Stack:
     """The marker's parent is a symlink to a directory of a lower layer, as with merged /usr."""
     lower = [directory(b"usr"), directory(b"usr/bin"), file(b"usr/bin/a"), file(b"usr/bin/b"),
+             symlink(b"bin", b"usr/bin")]  # fmt: skip
+    return Stack([lower, [file(b"bin/.wh.a", b"")]])
+
+
+def files_through_symlink() -> Stack:
+    """New, replaced and linked files whose parent is a symlink of a lower layer."""
+    lower = [directory(b"usr"), directory(b"usr/bin", mode=0o711), file(b"usr/bin/a"),
              symlink(b"bin", b"usr/bin"), symlink(b"sbin", b"/bin")]  # fmt: skip
-    return Stack([lower, [file(b"bin/.wh.a", b""), file(b"sbin/c"), hard_link(b"d", b"bin/c")]])
+    return Stack([lower, [file(b"bin/a", b"replaced"), file(b"sbin/b", b"new")]])
+
+
+def file_through_symlink_into_opaque_directory() -> Stack:
+    """What the layer itself brings is never hidden by its own marker, whichever way it came."""
+    lower = [directory(b"d"), file(b"d/old"), symlink(b"l", b"d")]
+    return Stack([lower, [file(b"d/" + OPAQUE_MARKER, b""), file(b"l/new")]])
+
+
+def hard_link_through_symlink() -> Stack:
+    """A link and its first name reach the same directory by different ways."""
+    lower = [directory(b"usr"), directory(b"usr/bin"), symlink(b"bin", b"usr/bin")]
+    return Stack([lower, [file(b"usr/bin/a"), hard_link(b"bin/b", b"bin/a")]])
 
 
 def directory_over_symlink() -> Stack:
     """A directory entry replaces a symlink to a directory, and does not go through it."""
     lower = [directory(b"real"), file(b"real/f"), symlink(b"link", b"real")]
     return Stack([lower, [directory(b"link"), file(b"link/own")]])
+
+
+def directory_known_from_below() -> Stack:
+    """A layer without an entry for a directory of a lower one does not change its attributes."""
+    lower = [directory(b"d", mode=0o1777, uid=5, xattrs={"user.d": b"d"}), directory(b"d/e", gid=6)]
+    return Stack([lower, [file(b"d/e/f"), file(b"d/f")], [file(b"d/.wh.f", b"")]])
 
 
 def hard_links() -> Stack:
@@ -196,11 +241,11 @@ def owners_and_modes() -> Stack:
 
 
 def extended_attributes() -> Stack:
-    """Capabilities of both versions, ACLs of both kinds, binary, empty and large values."""
+    """Capabilities of both versions, ACLs of both kinds, binary and large values."""
     xattrs = {
         "capability2": {"security.capability": capability(CAP_NET_RAW)},
         "capability3": {"security.capability": capability(CAP_NET_RAW, root_id=100_000)},
-        "binary": {"user.binary": bytes(range(256)), "user.n=1": b"\n", "user.empty": b""},
+        "binary": {"user.binary": bytes(range(256)), "user.newline": b"\n"},
         "large": {"user.large": b"v" * 3000},
         "many": {f"user.name{number}": b"%d" % number for number in range(40)},
         "trusted": {"trusted.t": b"t", "security.s": b"s"},
@@ -245,8 +290,11 @@ def every_compression() -> Stack:
 
 SCENARIOS: list[Callable[[], Stack]] = [
     empty_image, metadata_only, same_layer_twice, layer_of_whiteouts_only,
-    opaque_directory_within_hidden_tree, back_after_whiteout, whiteout_through_symlink,
-    directory_over_symlink, hard_links, hard_link_into_lower_layer, hard_link_before_replacement,
-    repeated_entries, children_first, implicit_parents, odd_paths, odd_names, long_paths, odd_times,
-    owners_and_modes, extended_attributes, chunk_boundaries, crowded_directory, every_compression,
+    markers_in_missing_directories, opaque_directory_within_hidden_tree,
+    opaque_directory_without_entry, back_after_whiteout, whiteout_through_symlink,
+    files_through_symlink, file_through_symlink_into_opaque_directory, hard_link_through_symlink,
+    directory_over_symlink, directory_known_from_below, hard_links, hard_link_into_lower_layer,
+    hard_link_before_replacement, repeated_entries, children_first, implicit_parents, odd_paths,
+    odd_names, long_paths, odd_times, owners_and_modes, extended_attributes, chunk_boundaries,
+    crowded_directory, every_compression,
 ]  # fmt: skip

@@ -149,7 +149,10 @@ def _attribute_differences(path: bytes, expected: Record, actual: Record) -> Ite
 
 
 def _shown(path: bytes) -> str:
-    return path.decode("utf-8", "backslashreplace")
+    """A path on one line of bearable length."""
+    text = path.decode("utf-8", "backslashreplace")
+    text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return text if len(text) <= 120 else f"{text[:60]}[...]{text[-55:]}"
 
 
 def assert_same(expected: Tree, actual: Tree) -> None:
