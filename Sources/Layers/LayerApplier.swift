@@ -30,8 +30,7 @@ enum Whiteout {
 
 /// Folds layers into one tree, lowest first.
 ///
-/// In each directory first the layer's whiteouts, then its additions. A directory meets a
-/// directory: attributes are the upper's, children merge. Anything else replaces. An implicit
+/// First the layer's whiteouts, then its additions. A directory meets a directory: attributes are the upper's, children merge. Anything else replaces. An implicit
 /// directory changes no attributes, and where the lower layers have a symbolic link in its place
 /// it means the directory the link leads to: so unpacking on a file system behaves.
 package struct LayerApplier {
@@ -57,16 +56,55 @@ package struct LayerApplier {
         _ layer: FileTree,
         chunk: (ChunkAddress) -> ChunkAddress
     ) throws(ContentError) {
+        // All whiteouts first: two paths of the layer may lead to one directory below, and what
+        // one of them brings must not be hidden by the other.
+        try applyWhiteouts(of: layer)
+        try applyAdditions(of: layer, chunk: chunk)
+    }
+
+    private mutating func applyWhiteouts(of layer: FileTree) throws(ContentError) {
+        var pending = [Pending(upper: FileTree.root, lower: [FileTree.root])]
+        while let directory = pending.popLast() {
+            let into = directory.lower[directory.lower.count - 1]
+            let children = layer.sortedChildren(of: directory.upper)
+            for child in children { try applyWhiteout(child.name, in: into) }
+            for child in children where layer[child.node].type == .directory {
+                let isImplicit = layer[child.node].isImplicit
+                let lower = try existing(child.name, in: directory.lower, isImplicit: isImplicit)
+                if let lower { pending.append(Pending(upper: child.node, lower: lower)) }
+            }
+        }
+    }
+
+    /// The directories down to the one that an upper directory meets; nil if it meets none.
+    private mutating func existing(
+        _ name: FileName,
+        in parents: [FileTree.NodeID],
+        isImplicit: Bool
+    ) throws(ContentError) -> [FileTree.NodeID]? {
+        guard let lower = tree[parents[parents.count - 1]].children[name] else { return nil }
+        switch tree[lower].type {
+        case .directory: return parents + [lower]
+        case .symlink where isImplicit: return tree.existingDirectory(at: name, from: parents)
+        default: return nil
+        }
+    }
+
+    private mutating func applyAdditions(
+        of layer: FileTree,
+        chunk: (ChunkAddress) -> ChunkAddress
+    ) throws(ContentError) {
+        let bringsSomething = Self.directoriesThatBringSomething(layer)
         // Which node of the merged tree a node of the layer became, for its other names.
         var known: [FileTree.NodeID: FileTree.NodeID] = [:]
         describe(FileTree.root, as: layer[FileTree.root])
         var pending = [Pending(upper: FileTree.root, lower: [FileTree.root])]
         while let directory = pending.popLast() {
             let into = directory.lower[directory.lower.count - 1]
-            let children = layer.sortedChildren(of: directory.upper)
-            for child in children { try applyWhiteout(child.name, in: into) }
-            for child in children where Whiteout(child.name) == nil {
+            for child in layer.sortedChildren(of: directory.upper)
+            where Whiteout(child.name) == nil {
                 guard layer[child.node].type != .directory else {
+                    guard bringsSomething[Int(child.node.index)] else { continue }
                     let lower = try descend(layer[child.node], child.name, directory.lower)
                     pending.append(Pending(upper: child.node, lower: lower))
                     continue
@@ -79,6 +117,27 @@ package struct LayerApplier {
                 tree[into].children[child.name] = known[child.node]
             }
         }
+    }
+
+    /// Which directories an entry describes, or have something in them that one brings; by index.
+    ///
+    /// An implicit directory with nothing but whiteouts below it makes no directory.
+    private static func directoriesThatBringSomething(_ layer: FileTree) -> [Bool] {
+        var result = [Bool](repeating: false, count: layer.nodeCount)
+        var directories: [FileTree.Visit] = []
+        layer.walkBreadthFirst { visit in
+            if layer[visit.node].type == .directory {
+                directories.append(visit)
+                result[Int(visit.node.index)] =
+                    result[Int(visit.node.index)] || !layer[visit.node].isImplicit
+            } else if Whiteout(visit.name) == nil {
+                result[Int(visit.parent.index)] = true
+            }
+        }
+        for visit in directories.reversed() where result[Int(visit.node.index)] {
+            result[Int(visit.parent.index)] = true
+        }
+        return result
     }
 
     private mutating func applyWhiteout(
