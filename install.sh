@@ -93,7 +93,7 @@ wait_for() { # seconds, command...
 
 run_demo() {
     local lazypull=$prefix/bin/lazypull began times=()
-    apt_install debootstrap pigz zstd umoci attr python3 libcap2-bin
+    apt_install debootstrap python3
     [[ -e /dev/fuse ]] || as_root modprobe fuse || true
     [[ -e /dev/fuse ]] || die '/dev/fuse is missing: the kernel needs FUSE for the mount'
     # World-readable, because root and the caller both use it; not /tmp, which may be memory.
