@@ -25,7 +25,9 @@ final class FetchScheduler: Sendable {
     /// Adjacent chunks are fetched with one request of at most this many bytes.
     private static let mergeLimit: UInt64 = 4 << 20
 
-    private let state: Mutex<State>
+    /// A monitor, though nobody waits on it: the thread sanitizer does not see that a `Mutex` of
+    /// Synchronization, which is a bare futex, keeps threads apart.
+    private let state: Monitor<State>
     /// Counts queued jobs; at the end it is raised once per thread.
     private let work = Semaphore()
     private let threads = ThreadGroup()
@@ -46,7 +48,7 @@ final class FetchScheduler: Sendable {
         log: Logger,
         onStored: @escaping @Sendable (Int) -> Void
     ) throws {
-        state = Mutex(State(table: Table(mergeLimit: Self.mergeLimit)))
+        state = Monitor(State(table: Table(mergeLimit: Self.mergeLimit)))
         self.threadCount = max(threadCount, 1)
         self.counters = counters
         self.log = log
@@ -76,7 +78,7 @@ final class FetchScheduler: Sendable {
 
     /// Makes a blob known.
     func add(_ blob: CachedBlob) {
-        state.withLock { $0.blobs[blob.number] = blob }
+        state.update { $0.blobs[blob.number] = blob }
     }
 
     /// Takes a read in.
@@ -94,7 +96,7 @@ final class FetchScheduler: Sendable {
                 ContentError(.limitExceeded, "a read of \(read.byteCount) bytes")
             )
         }
-        let action: Action = state.withLock { state in
+        let action: Action = state.update { state in
             guard !state.isClosed else {
                 return .fail(ContentError(.inputOutput, "the chunk cache is closed"))
             }
@@ -138,7 +140,7 @@ final class FetchScheduler: Sendable {
 
     /// Fails the reads whose jobs nobody has begun, and all that come.
     func refuseReads() {
-        let jobs: [FetchJob] = state.withLock { state in
+        let jobs: [FetchJob] = state.update { state in
             state.isClosed = true
             var jobs: [FetchJob] = []
             while let job = state.table.next() { jobs.append(job) }
@@ -157,7 +159,7 @@ final class FetchScheduler: Sendable {
                 desk.answer.discardPages()
                 work.wait()
             }
-            let (job, isClosed) = state.withLock { ($0.table.next(), $0.isClosed) }
+            let (job, isClosed) = state.update { ($0.table.next(), $0.isClosed) }
             if let job {
                 perform(job, desk)
             } else if isClosed {
@@ -168,7 +170,7 @@ final class FetchScheduler: Sendable {
 
     private func perform(_ job: FetchJob, _ desk: Desk) {
         guard let first = job.chunks.first, let last = job.chunks.last else { return }
-        guard let blob = state.withLock({ $0.blobs[first.key.blob] }) else {
+        guard let blob = state.update({ $0.blobs[first.key.blob] }) else {
             preconditionFailure("only blobs that were added have reads")
         }
         let count = Int(last.end - first.offset)
@@ -214,7 +216,7 @@ final class FetchScheduler: Sendable {
     }
 
     private func finish(_ key: ChunkKey, _ outcome: Table.Outcome, _ desk: Desk?) {
-        let finished = state.withLock { $0.table.finish(key, outcome) }
+        let finished = state.update { $0.table.finish(key, outcome) }
         for read in finished {
             if let desk {
                 unsafe answer(read, desk.answer.bytes)
