@@ -137,7 +137,11 @@ extension BlobTableEntry {
         return compressor
     }
 
-    private func validate(_ name: String) throws(ContentError) {
+    /// Checks that the numbers are in their ranges.
+    ///
+    /// - Parameter name: names the blob in the error.
+    /// - Throws: `ContentError` naming the blob and the numbers.
+    func validate(_ name: String) throws(ContentError) {
         guard chunkCount <= BootstrapFormat.maximumChunkIndex + 1 else {
             throw .corrupt("\(name): \(chunkCount) chunks, at most 2^24 can be named")
         }
