@@ -8,19 +8,32 @@ extension FileTree {
     /// The most symbolic links followed on one path, as the kernel counts them (MAXSYMLINKS).
     private static let maximumLinks = 40
 
-    /// Walks to a directory, following symbolic links inside the tree and making what is missing.
+    /// What a walk does where a name on its way is not there.
+    enum Missing {
+        /// Makes an implicit directory.
+        case made
+        /// Ends: there is no such directory.
+        case absent
+    }
+
+    /// Walks to a directory, following symbolic links inside the tree.
     ///
     /// As in a chroot, `..` at the root stays there and absolute targets begin there.
     ///
     /// - Parameters:
     ///   - components: the path, relative to `start`.
     ///   - start: the directories from the root to the one to start at, both included.
+    ///   - missing: what to do where a name is not there.
+    ///   - limits: what the tree may cost.
     ///   - shown: the path for errors.
-    /// - Returns: the directories from the root to the one reached.
-    /// - Throws: `ContentError` if a component is a file of another type, or links form a loop.
+    /// - Returns: the directories from the root to the one reached; empty if there is none.
+    /// - Throws: `ContentError` if a component is a file of another type, links form a loop, or a
+    ///   limit is exceeded.
     mutating func directory(
         at components: some Sequence<FileName>,
         from start: [NodeID],
+        missing: Missing = .made,
+        limits: LayerLimits,
         shown: @autoclosure () -> String
     ) throws(ContentError) -> [NodeID] {
         var stack = start
@@ -33,17 +46,16 @@ extension FileTree {
                 if stack.count > 1 { stack.removeLast() }
                 continue
             }
-            guard let child = self[current].children[name] else {
-                guard name.isValid else {
-                    throw .corrupt("\(shown()): a file cannot be named \(name)")
-                }
-                let made = add(.implicitDirectory)
-                self[current].children[name] = made
-                stack.append(made)
-                continue
+            let child: NodeID
+            if let known = self[current].children[name] {
+                child = known
+            } else {
+                guard missing == .made else { return [] }
+                child = try makeDirectory(name, in: current, limits: limits, shown: shown())
             }
             switch self[child].type {
             case .directory:
+                try limits.check(depth: stack.count, shown: shown())
                 stack.append(child)
             case .symlink:
                 links += 1
@@ -58,6 +70,30 @@ extension FileTree {
             }
         }
         return stack
+    }
+
+    private mutating func makeDirectory(
+        _ name: FileName,
+        in parent: NodeID,
+        limits: LayerLimits,
+        shown: @autoclosure () -> String
+    ) throws(ContentError) -> NodeID {
+        guard name.isValid else { throw .corrupt("\(shown()): a file cannot be named \(name)") }
+        let made = try add(.implicitDirectory, limits: limits, shown: shown())
+        self[parent].children[name] = made
+        return made
+    }
+
+    /// Adds a node that has no name yet.
+    mutating func add(
+        _ node: Node,
+        limits: LayerLimits,
+        shown: @autoclosure () -> String
+    ) throws(ContentError) -> NodeID {
+        guard nodeCount < limits.entries else {
+            throw ContentError(.limitExceeded, "\(shown()): more than \(limits.entries) entries")
+        }
+        return add(node)
     }
 
     /// The names between the slashes of a path; empty ones left out.
