@@ -129,7 +129,9 @@ enum BlobTarHeader {
         } else {
             // GNU's base-256, big-endian, marked by its first bit: 11 octal digits end at 8 GiB.
             bytes[124] = 0x80
-            for index in 0..<8 { bytes[135 - index] = UInt8(truncatingIfNeeded: size >> (8 * index)) }
+            for index in 0..<8 {
+                bytes[135 - index] = UInt8(truncatingIfNeeded: size >> (8 * index))
+            }
         }
         put(octal(0, digits: 11), at: 136)
         put("0", at: 156)

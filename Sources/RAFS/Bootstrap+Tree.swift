@@ -85,8 +85,9 @@ private struct TreeReader {
     private let limits: BootstrapLimits
     /// The name of every directory found, and the position of the one it lies in: for messages.
     private var directories: [(name: FileName, parent: Int)] = []
-    /// Bytes of the bootstrap that nothing read so far has claimed as its own. Each inode and name
-    /// has its own bytes, so a small bootstrap cannot unfold into a large tree by naming the same
+    /// Bytes of the bootstrap that nothing read so far has claimed as its own.
+    ///
+    /// Each inode and name has its own bytes, so a small bootstrap cannot unfold into a large tree by naming the same
     /// bytes over and over.
     private var unclaimed: UInt64
 

@@ -88,7 +88,7 @@ extension Bootstrap {
         }
         result.sort { $0.name.lexicographicallyPrecedes($1.name) }
         for (first, second) in zip(result, result.dropFirst()) where first.name == second.name {
-            throw .corrupt("inode \(inode.nid): xattr \(escapedText(of: first.name)) is there twice")
+            throw .corrupt("inode \(inode.nid): two xattrs \(escapedText(of: first.name))")
         }
         return result
     }
