@@ -73,24 +73,15 @@ struct BlobCheck {
         _ contentMemory: UnsafeMutableRawBufferPointer
     ) throws(ContentError) {
         var decompressor = try ChunkDecompressor()
-        var position: UInt64 = 0
+        var places = ChunkPlaces(viewSize: chunks.viewSize)
         for index in 0..<chunks.table.count {
             let chunk = try chunks.chunk(at: index)
-            guard chunk.compressedOffset.bytes == position,
-                chunk.compressedSize <= BootstrapFormat.maximumChunkSize,
-                chunk.uncompressedSize <= BootstrapFormat.maximumChunkSize
-            else {
-                throw .corrupt(
-                    "chunk \(index) is said to be at \(chunk.compressedOffset)"
-                        + "+\(chunk.compressedSize), but the one before it ends at \(position)"
-                )
-            }
-            position += UInt64(chunk.compressedSize)
+            try places.take(chunk, at: index)
             let stored = unsafe UnsafeMutableRawBufferPointer(
                 rebasing: storedMemory[..<Int(chunk.compressedSize)]
             )
             guard try unsafe stream.readFully(into: stored) == stored.count else {
-                throw .truncated("the blob ends in chunk \(index), before byte \(position)")
+                throw .truncated("the blob ends in chunk \(index), before byte \(places.storedEnd)")
             }
             var content = UnsafeRawBufferPointer(stored)
             if chunk.isCompressed {
@@ -129,12 +120,15 @@ struct BlobCheck {
                 _ = try Bootstrap(bytes: content.rawSpan, layout: layout).tree()
             case BlobTOC.Name.chunkDigests where chunks != nil && content != chunks?.digests:
                 throw ContentError.corrupt("its chunk digests are not those of the bootstrap layer")
-            case BlobTOC.Name.chunkInfo where chunks?.infoFile.starts(with: content) == false:
+            case BlobTOC.Name.chunkInfo where chunks?.isTable(content, at: entry) == false:
                 throw ContentError.corrupt(
                     "its chunk-info table is not that of the bootstrap layer"
                 )
             default: break
             }
+        }
+        guard chunks == nil || toc.entry(named: BlobTOC.Name.chunkInfo) != nil else {
+            throw ContentError.corrupt("it carries no chunk-info table")
         }
         guard toc.entry(named: BlobTOC.Name.bootstrap) != nil else {
             throw ContentError.corrupt("it carries no bootstrap of its layer")
@@ -180,5 +174,51 @@ struct BlobCheck {
             )
         }
         return content
+    }
+}
+
+/// Where chunks may be: stored without gaps from the blob's start, and one after another in the
+/// uncompressed view, where two at one place would overwrite each other in a cache.
+private struct ChunkPlaces {
+    let viewSize: UInt64
+    private(set) var storedEnd: UInt64 = 0
+    private var viewEnd: UInt64 = 0
+
+    init(viewSize: UInt64) {
+        self.viewSize = viewSize
+    }
+
+    /// Takes the next chunk's places, all within 2^44 by the width of their fields.
+    mutating func take(_ chunk: Chunk, at index: Int) throws(ContentError) {
+        let sizes = 1...BootstrapFormat.maximumChunkSize
+        guard chunk.compressedOffset.bytes == storedEnd, sizes.contains(chunk.compressedSize),
+            sizes.contains(chunk.uncompressedSize)
+        else {
+            throw .corrupt(
+                "chunk \(index) is said to be at \(chunk.compressedOffset)"
+                    + "+\(chunk.compressedSize), but the one before it ends at \(storedEnd)"
+            )
+        }
+        let start = chunk.uncompressedOffset.bytes
+        let end = start + UInt64(chunk.uncompressedSize)
+        guard start >= viewEnd, end <= viewSize else {
+            throw .corrupt(
+                "chunk \(index) is said to be at \(start)+\(chunk.uncompressedSize) of a view of"
+                    + " \(viewSize) bytes, in which the one before it ends at \(viewEnd)"
+            )
+        }
+        storedEnd += UInt64(chunk.compressedSize)
+        viewEnd = end.roundedUp(toMultipleOf: Chunk.alignment)
+    }
+}
+
+extension ImageMetadata.BlobChunks {
+    /// Whether that is the very table, at the place where readers of the bootstrap look for it.
+    fileprivate func isTable(_ content: [UInt8], at entry: BlobTOC.Entry) -> Bool {
+        let location = table.location
+        return entry.offset == location.offset && entry.compressor == location.compressor
+            && entry.compressedSize == location.compressedSize
+            && UInt64(content.count) == location.uncompressedSize
+            && infoFile.starts(with: content)
     }
 }

@@ -77,7 +77,7 @@ package struct ImageCheck {
     package func dump(line: (String) throws -> Void) throws {
         let metadata = try ImageMetadata.bootstrap(of: ConvertedImage(source))
         let layout = try BootstrapLayout(metadata.rawSpan)
-        var dump = try ImageDump(Bootstrap(bytes: metadata.rawSpan, layout: layout))
+        let dump = try ImageDump(Bootstrap(bytes: metadata.rawSpan, layout: layout))
         try dump.write(line: line)
     }
 

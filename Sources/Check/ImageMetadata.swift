@@ -11,6 +11,8 @@ struct ImageMetadata: Sendable {
         let table: ChunkInfoTable
         let infoFile: [UInt8]
         let digests: [UInt8]
+        /// The size of the blob's uncompressed view, in bytes.
+        let viewSize: UInt64
 
         func chunk(at index: Int) throws(ContentError) -> Chunk {
             try table.chunk(at: index, table: infoFile.rawSpan, digests: digests.rawSpan)
@@ -107,6 +109,11 @@ struct ImageMetadata: Sendable {
                     + " \(blob.chunkCount) chunks"
             )
         }
-        return BlobChunks(table: table, infoFile: infoFile, digests: digests)
+        return BlobChunks(
+            table: table,
+            infoFile: infoFile,
+            digests: digests,
+            viewSize: blob.uncompressedSize
+        )
     }
 }

@@ -45,6 +45,9 @@ struct SourceTree {
             meter.reportLayer()
             return (tree.tree, sink.digests)
         }
+        guard layers.count <= Int(UInt16.max) else {
+            throw ContentError(.limitExceeded, "\(layers.count) layers, at most \(UInt16.max)")
+        }
         var applier = LayerApplier()
         for (index, layer) in trees.enumerated() {
             try applier.apply(layer.0) { address in
@@ -91,7 +94,10 @@ private struct DigestingSink: LayerContentSink {
                 filled += count
             }
             rest -= UInt64(piece.count)
-            addresses.append(ChunkAddress(blob: 0, index: UInt32(digests.count)))
+            guard let index = UInt32(exactly: digests.count) else {
+                throw ContentError(.limitExceeded, "a layer of more than 2^32 pieces")
+            }
+            addresses.append(ChunkAddress(blob: 0, index: index))
             let bytes = unsafe RawSpan(_unsafeBytes: UnsafeRawBufferPointer(piece))
             digests.append(StreamingDigest.digest(of: bytes))
             meter.report()

@@ -10,8 +10,8 @@ struct TreeComparison {
     private let sourceDigest: (ChunkAddress) -> Digest?
     /// What differs, one line each.
     private(set) var differences: [String] = []
-    /// Names compared.
-    private(set) var nameCount = 0
+    /// The names from the root to what is being compared.
+    private var names: [FileName] = []
     /// Which node of the image a node of the source was found to be: hard links must agree.
     private var partners: [FileTree.NodeID: FileTree.NodeID] = [:]
     private var reversePartners: [FileTree.NodeID: FileTree.NodeID] = [:]
@@ -30,30 +30,37 @@ struct TreeComparison {
 
     /// Compares everything.
     mutating func run() {
-        var pending: [(path: String, image: FileTree.NodeID, source: FileTree.NodeID)] = [
-            ("", FileTree.root, FileTree.root)
+        var pending = [
+            (depth: 0, name: FileName([]), image: FileTree.root, source: FileTree.root)
         ]
         while let pair = pending.popLast() {
-            nameCount += 1
-            let path = pair.path.isEmpty ? "/" : pair.path
-            guard compareIdentity(path, pair.image, pair.source) else { continue }
-            compare(path, image[pair.image], source[pair.source])
+            if pair.depth > 0 {
+                names.removeSubrange((pair.depth - 1)...)
+                names.append(pair.name)
+            }
+            guard compareIdentity(pair.image, pair.source) else { continue }
+            compare(image[pair.image], source[pair.source])
             let ours = image[pair.image].children
             let theirs = source[pair.source].children
             for name in Set(ours.keys).union(theirs.keys).sorted().reversed() {
-                let child = "\(pair.path)/\(name)"
                 switch (ours[name], theirs[name]) {
-                case (let left?, let right?): pending.append((child, left, right))
-                case (_?, nil): differences.append("\(child): not in the source")
-                case (nil, _): differences.append("\(child): missing from the image")
+                case (let left?, let right?):
+                    pending.append((pair.depth + 1, name, left, right))
+                case (_?, nil):
+                    differences.append("\(path(names + [name])): not in the source")
+                case (nil, _):
+                    differences.append("\(path(names + [name])): missing from the image")
                 }
             }
         }
     }
 
+    private func path(_ names: [FileName]) -> String {
+        names.isEmpty ? "/" : names.map { "/\($0)" }.joined()
+    }
+
     /// Whether the pair is to be compared: the second name of a pair that is known is not.
     private mutating func compareIdentity(
-        _ path: String,
         _ ours: FileTree.NodeID,
         _ theirs: FileTree.NodeID
     ) -> Bool {
@@ -65,49 +72,49 @@ struct TreeComparison {
             return true
         }
         if partner != ours || reverse != theirs {
-            differences.append("\(path): linked with other names than in the source")
+            differences.append("\(path(names)): linked with other names than in the source")
         }
         return false
     }
 
-    private mutating func compare(_ path: String, _ ours: FileTree.Node, _ theirs: FileTree.Node) {
+    private mutating func compare(_ ours: FileTree.Node, _ theirs: FileTree.Node) {
         guard ours.type == theirs.type else {
-            return note(path, "type", "\(ours.type)", "\(theirs.type)")
+            return note("type", "\(ours.type)", "\(theirs.type)")
         }
         let left = ours.attributes
         let right = theirs.attributes
-        note(path, "mode", octal(left.permissions), octal(right.permissions))
-        note(path, "owner", "\(left.userID):\(left.groupID)", "\(right.userID):\(right.groupID)")
-        note(path, "mtime", time(left), time(right))
-        compareXattrs(path, ours.xattrs, theirs.xattrs)
+        note("mode", octal(left.permissions), octal(right.permissions))
+        note("owner", "\(left.userID):\(left.groupID)", "\(right.userID):\(right.groupID)")
+        note("mtime", time(left), time(right))
+        compareXattrs(ours.xattrs, theirs.xattrs)
         switch ours.type {
         case .symlink:
-            note(path, "target", escapedText(of: ours.target), escapedText(of: theirs.target))
+            note("target", escapedText(of: ours.target), escapedText(of: theirs.target))
         case .characterDevice, .blockDevice:
             note(
-                path,
                 "device",
                 "\(ours.device.major):\(ours.device.minor)",
                 "\(theirs.device.major):\(theirs.device.minor)"
             )
-        case .regular: compareContent(path, ours, theirs)
+        case .regular: compareContent(ours, theirs)
         case .directory, .fifo, .socket: break
         }
     }
 
     private mutating func compareContent(
-        _ path: String,
         _ ours: FileTree.Node,
         _ theirs: FileTree.Node
     ) {
-        guard ours.size == theirs.size, ours.chunks.count == theirs.chunks.count else {
-            return note(path, "size", "\(ours.size)", "\(theirs.size)")
+        guard ours.size == theirs.size else {
+            return note("size", "\(ours.size)", "\(theirs.size)")
+        }
+        guard ours.chunks.count == theirs.chunks.count else {
+            return note("number of chunks", "\(ours.chunks.count)", "\(theirs.chunks.count)")
         }
         for (index, (left, right)) in zip(ours.chunks, theirs.chunks).enumerated() {
             let found = imageDigest(left)
             guard found == nil || found != sourceDigest(right) else { continue }
             return note(
-                path,
                 "content of chunk \(index)",
                 found?.oci ?? "unknown",
                 sourceDigest(right)?.oci ?? "unknown"
@@ -116,7 +123,6 @@ struct TreeComparison {
     }
 
     private mutating func compareXattrs(
-        _ path: String,
         _ ours: [ExtendedAttribute],
         _ theirs: [ExtendedAttribute]
     ) {
@@ -126,7 +132,6 @@ struct TreeComparison {
         for name in Set(left.keys).union(right.keys).sorted(by: { $0.lexicographicallyPrecedes($1) }
         ) {
             note(
-                path,
                 "xattr \(escapedText(of: name))",
                 left[name].map { escapedText(of: $0) } ?? "not set",
                 right[name].map { escapedText(of: $0) } ?? "not set"
@@ -134,9 +139,9 @@ struct TreeComparison {
         }
     }
 
-    private mutating func note(_ path: String, _ what: String, _ ours: String, _ theirs: String) {
+    private mutating func note(_ what: String, _ ours: String, _ theirs: String) {
         guard ours != theirs else { return }
-        differences.append("\(path): \(what) is \(ours), in the source \(theirs)")
+        differences.append("\(path(names)): \(what) is \(ours), in the source \(theirs)")
     }
 
     private func octal(_ permissions: UInt16) -> String { "0o\(String(permissions, radix: 8))" }

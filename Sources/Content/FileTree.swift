@@ -73,6 +73,8 @@ package struct FileTree: Sendable {
 
     /// Adds a node that has no name yet.
     ///
+    /// Whoever adds what input says bounds the number of nodes: 2^32 are the most there can be.
+    ///
     /// - Parameter node: the node.
     /// - Returns: its identity in this tree.
     package mutating func add(_ node: Node) -> NodeID {
@@ -128,6 +130,26 @@ extension FileTree {
             }
             level = next
         }
+    }
+
+    /// The first path of a node in that walk, escaped, for messages: it walks the whole tree.
+    ///
+    /// - Parameter id: the node.
+    /// - Returns: the path from the root; "a file without a name" if nothing leads to the node.
+    package func path(of id: NodeID) -> String {
+        guard id != Self.root else { return "/" }
+        var first: [NodeID: Visit] = [:]
+        walkBreadthFirst { visit in
+            if first[visit.node] == nil { first[visit.node] = visit }
+        }
+        var path = ""
+        var current = id
+        while current != Self.root {
+            guard let visit = first[current] else { return "a file without a name" }
+            path = "/\(visit.name)\(path)"
+            current = visit.parent
+        }
+        return path
     }
 
     /// How many names each node has, by node index; a directory has 2 plus its sub-directories.

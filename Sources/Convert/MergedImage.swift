@@ -18,8 +18,11 @@ struct MergedImage {
     /// of their first use in a walk by levels; those that no file needs are left out.
     ///
     /// - Parameter all: the layers.
-    /// - Throws: `ContentError` if a layer contradicts those below.
+    /// - Throws: `ContentError` if a layer contradicts those below, or there are too many.
     init(_ all: [ConvertedLayer]) throws(ContentError) {
+        guard all.count <= Int(UInt16.max) else {
+            throw ContentError(.limitExceeded, "\(all.count) layers, at most \(UInt16.max)")
+        }
         var lowest: [Digest: ChunkAddress] = [:]
         var applier = LayerApplier()
         for (index, layer) in all.enumerated() {
@@ -56,6 +59,8 @@ struct MergedImage {
         let blobs = layers.compactMap { layer in
             guard var entry = layer.entry else { return BlobTableEntry?.none }
             entry.id = layer.blob.digest.hex
+            // While the blob was written the end of it was not known.
+            entry.compressedSize = layer.blob.size
             entry.features.remove(.inlinedBootstrap)
             return entry
         }

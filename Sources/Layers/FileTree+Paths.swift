@@ -8,88 +8,92 @@ extension FileTree {
     /// The most symbolic links followed on one path, as the kernel counts them (MAXSYMLINKS).
     private static let maximumLinks = 40
 
-    /// A walk along a path: how far it has come, and what is still before it.
-    private struct Walk {
-        /// The directories from the root to where the walk is.
-        var stack: [NodeID]
-        /// Names to come, the next one last.
-        var pending: [FileName]
-        var links = 0
+    /// What a walk does where a name on its way is not there.
+    enum Missing {
+        /// Makes an implicit directory.
+        case made
+        /// Ends: there is no such directory.
+        case absent
     }
 
-    /// Walks to a directory, following symbolic links inside the tree and making what is missing.
+    /// Walks to a directory, following symbolic links inside the tree.
     ///
     /// As in a chroot, `..` at the root stays there and absolute targets begin there.
     ///
     /// - Parameters:
     ///   - components: the path, relative to `start`.
     ///   - start: the directories from the root to the one to start at, both included.
+    ///   - missing: what to do where a name is not there.
+    ///   - limits: what the tree may cost.
     ///   - shown: the path for errors.
-    /// - Returns: the directories from the root to the one reached.
-    /// - Throws: `ContentError` if a component is a file of another type, or links form a loop.
+    /// - Returns: the directories from the root to the one reached; empty if there is none.
+    /// - Throws: `ContentError` if a component is a file of another type, links form a loop, or a
+    ///   limit is exceeded.
     mutating func directory(
         at components: some Sequence<FileName>,
         from start: [NodeID],
+        missing: Missing = .made,
+        limits: LayerLimits,
         shown: @autoclosure () -> String
     ) throws(ContentError) -> [NodeID] {
-        var walk = Walk(stack: start, pending: components.reversed())
-        while let missing = try advance(&walk, shown()) {
-            guard missing.isValid else {
-                throw .corrupt("\(shown()): a file cannot be named \(missing)")
-            }
-            let made = add(.implicitDirectory)
-            self[walk.stack[walk.stack.count - 1]].children[missing] = made
-            walk.stack.append(made)
-        }
-        return walk.stack
-    }
-
-    /// Walks to the directory of a name as `directory(at:)` does, and makes nothing.
-    ///
-    /// - Parameters:
-    ///   - name: the name, in the last directory of `start`.
-    ///   - start: the directories from the root to the one to start at, both included.
-    /// - Returns: the directories from the root to the one reached; nil if there is none.
-    func existingDirectory(at name: FileName, from start: [NodeID]) -> [NodeID]? {
-        var walk = Walk(stack: start, pending: [name])
-        do throws(ContentError) {
-            return try advance(&walk, "") == nil ? walk.stack : nil
-        } catch {
-            return nil
-        }
-    }
-
-    /// Goes on to the end of the walk, or to the first name that is missing.
-    ///
-    /// - Returns: the missing name; nil at the end.
-    private func advance(
-        _ walk: inout Walk,
-        _ shown: @autoclosure () -> String
-    ) throws(ContentError) -> FileName? {
-        while let name = walk.pending.popLast() {
+        var stack = start
+        var pending = Array(components.map { $0 }.reversed())
+        var links = 0
+        while let name = pending.popLast() {
+            let current = stack[stack.count - 1]
             if name.bytes == [0x2e] { continue }
             if name.bytes == [0x2e, 0x2e] {
-                if walk.stack.count > 1 { walk.stack.removeLast() }
+                if stack.count > 1 { stack.removeLast() }
                 continue
             }
-            let current = walk.stack[walk.stack.count - 1]
-            guard let child = self[current].children[name] else { return name }
+            let child: NodeID
+            if let known = self[current].children[name] {
+                child = known
+            } else {
+                guard missing == .made else { return [] }
+                child = try makeDirectory(name, in: current, limits: limits, shown: shown())
+            }
             switch self[child].type {
             case .directory:
-                walk.stack.append(child)
+                try limits.check(depth: stack.count, shown: shown())
+                stack.append(child)
             case .symlink:
-                walk.links += 1
-                guard walk.links <= Self.maximumLinks else {
+                links += 1
+                guard links <= Self.maximumLinks else {
                     throw .corrupt("\(shown()): more than \(Self.maximumLinks) symbolic links")
                 }
                 let target = self[child].target
-                if target.first == 0x2f { walk.stack.removeLast(walk.stack.count - 1) }
-                walk.pending.append(contentsOf: Self.components(of: target).reversed())
+                if target.first == 0x2f { stack.removeLast(stack.count - 1) }
+                pending.append(contentsOf: Self.components(of: target).reversed())
             case let type:
                 throw .corrupt("\(shown()): \(name) on the way to it is a \(type)")
             }
         }
-        return nil
+        return stack
+    }
+
+    private mutating func makeDirectory(
+        _ name: FileName,
+        in parent: NodeID,
+        limits: LayerLimits,
+        shown: @autoclosure () -> String
+    ) throws(ContentError) -> NodeID {
+        guard name.isValid else { throw .corrupt("\(shown()): a file cannot be named \(name)") }
+        let made = try add(.implicitDirectory, limits: limits, shown: shown())
+        self[parent].children[name] = made
+        return made
+    }
+
+    /// Adds a node that has no name yet.
+    mutating func add(
+        _ node: Node,
+        limits: LayerLimits,
+        shown: @autoclosure () -> String
+    ) throws(ContentError) -> NodeID {
+        guard nodeCount < limits.entries else {
+            throw ContentError(.limitExceeded, "\(shown()): more than \(limits.entries) entries")
+        }
+        return add(node)
     }
 
     /// The names between the slashes of a path; empty ones left out.

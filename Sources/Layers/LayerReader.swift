@@ -3,20 +3,37 @@
 package import Content
 import Tar
 
-/// What one layer may cost: an image is hostile input.
+/// What layers may cost: an image is hostile input.
 package struct LayerLimits: Sendable {
-    /// The most entries of a layer.
+    /// The most entries of a layer, and of all layers of an image together: below 2^32.
     package var entries: Int
-    /// The deepest path, in names.
+    /// The deepest path, in names, symbolic links on the way followed.
     package var depth: Int
+    /// The most bytes of paths, link targets and extended attributes of a layer.
+    package var metadataBytes: Int
 
     /// Limits that no real layer comes near.
-    package static let standard = LayerLimits(entries: 50_000_000, depth: 4096)
+    package static let standard = LayerLimits(
+        entries: 50_000_000,
+        depth: 4096,
+        metadataBytes: 8 << 30
+    )
 
     /// The limits given.
-    package init(entries: Int, depth: Int) {
-        self.entries = entries
+    package init(entries: Int, depth: Int, metadataBytes: Int) {
+        self.entries = min(entries, Int(UInt32.max))
         self.depth = depth
+        self.metadataBytes = metadataBytes
+    }
+
+    /// Refuses a directory deeper than the limit; the root has depth 0.
+    func check(depth: Int, shown: @autoclosure () -> String) throws(ContentError) {
+        guard depth <= self.depth else {
+            throw ContentError(
+                .limitExceeded,
+                "\(shown()): deeper than \(self.depth) directories"
+            )
+        }
     }
 }
 
@@ -77,6 +94,7 @@ package struct LayerReader {
         var builder = LayerTreeBuilder(limits: limits)
         var warnings: [String] = []
         while var entry = try reader.next() {
+            try builder.count(entry)
             var chunks: [ChunkAddress] = []
             if entry.kind == .regular, entry.size > 0 {
                 chunks = try unsafe sink.takeFile(size: entry.size) {

@@ -11,9 +11,29 @@ import Tar
 struct LayerTreeBuilder {
     private(set) var tree = FileTree()
     private let limits: LayerLimits
+    private var metadataBytes = 0
+
+    /// The longest target of a symbolic link, in bytes: PATH_MAX without its NUL.
+    private static let maximumTargetByteCount = 4095
 
     init(limits: LayerLimits) {
         self.limits = limits
+    }
+
+    /// Counts what an entry takes in memory.
+    ///
+    /// - Parameter entry: the entry, nothing of it left out yet.
+    /// - Throws: `ContentError` naming the entry with which it is too much.
+    mutating func count(_ entry: TarEntry) throws(ContentError) {
+        metadataBytes += entry.path.count + entry.linkTarget.count
+        for xattr in entry.xattrs { metadataBytes += xattr.name.count + xattr.value.count }
+        guard metadataBytes <= limits.metadataBytes else {
+            throw ContentError(
+                .limitExceeded,
+                "\(escapedText(of: entry.path)): more than \(limits.metadataBytes) bytes of paths,"
+                    + " links and xattrs"
+            )
+        }
     }
 
     /// Adds what an entry makes.
@@ -35,6 +55,7 @@ struct LayerTreeBuilder {
         let parents = try tree.directory(
             at: components.dropLast(),
             from: [FileTree.root],
+            limits: limits,
             shown: shown
         )
         let parent = parents[parents.count - 1]
@@ -42,16 +63,27 @@ struct LayerTreeBuilder {
             tree[parent].children[name] = try linkTarget(of: entry, shown)
             return
         }
+        try checkTarget(of: entry, shown)
         let node = node(of: entry, chunks: chunks)
         if node.type == .directory, let known = tree[parent].children[name],
             tree[known].type == .directory
         {
             return describe(known, as: node)
         }
-        guard tree.nodeCount < limits.entries else {
-            throw ContentError(.limitExceeded, "\(shown): more than \(limits.entries) entries")
+        if node.type == .directory { try limits.check(depth: parents.count, shown: shown) }
+        tree[parent].children[name] = try tree.add(node, limits: limits, shown: shown)
+    }
+
+    /// A link that no path can follow is no link: the kernel makes none, and neither do we.
+    private func checkTarget(of entry: TarEntry, _ shown: String) throws(ContentError) {
+        guard entry.kind == .symlink else { return }
+        let target = entry.linkTarget
+        guard (1...Self.maximumTargetByteCount).contains(target.count), !target.contains(0) else {
+            throw .corrupt(
+                "\(shown): a symbolic link to \(target.count) bytes, or with a NUL among them;"
+                    + " 1...\(Self.maximumTargetByteCount) bytes make a target"
+            )
         }
-        tree[parent].children[name] = tree.add(node)
     }
 
     /// The names of a path after lexical cleaning.
@@ -72,9 +104,6 @@ struct LayerTreeBuilder {
             }
             result.append(name)
         }
-        guard result.count <= limits.depth else {
-            throw ContentError(.limitExceeded, "\(shown): deeper than \(limits.depth) directories")
-        }
         return result
     }
 
@@ -90,6 +119,7 @@ struct LayerTreeBuilder {
         let parents = try tree.directory(
             at: components.dropLast(),
             from: [FileTree.root],
+            limits: limits,
             shown: shown
         )
         guard let known = tree[parents[parents.count - 1]].children[name] else {

@@ -75,7 +75,7 @@ package struct OwnedDescriptor: ~Copyable {
                     number,
                     buffer.baseAddress?.advanced(by: done),
                     buffer.count - done,
-                    off_t(offset) + off_t(done)
+                    Self.position(offset, done)
                 )
             }
             guard count > 0 else { break }
@@ -120,10 +120,15 @@ package struct OwnedDescriptor: ~Copyable {
             let rest = bytes.extracting(done..<bytes.byteCount)
             done += try retryingOnInterrupt("pwrite", object()) {
                 unsafe rest.withUnsafeBytes {
-                    unsafe pwrite(number, $0.baseAddress, $0.count, off_t(offset) + off_t(done))
+                    unsafe pwrite(number, $0.baseAddress, $0.count, Self.position(offset, done))
                 }
             }
         }
+    }
+
+    /// An offset as the kernel takes it; one beyond 2^63 turns negative, which it refuses.
+    private static func position(_ offset: UInt64, _ done: Int) -> off_t {
+        off_t(truncatingIfNeeded: offset &+ UInt64(done))
     }
 
     /// Makes the file's data and size safe on storage (fdatasync).
@@ -150,7 +155,7 @@ package struct OwnedDescriptor: ~Copyable {
     /// - Throws: `SystemError`.
     package func truncate(to size: UInt64, _ object: @autoclosure () -> String) throws(SystemError)
     {
-        try retryingOnInterrupt("ftruncate", object()) { ftruncate(number, off_t(size)) }
+        try retryingOnInterrupt("ftruncate", object()) { ftruncate(number, Self.position(size, 0)) }
     }
 
     /// The file's status.

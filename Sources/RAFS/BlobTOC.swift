@@ -124,7 +124,15 @@ enum BlobTarHeader {
             for (index, byte) in text.utf8.enumerated() { bytes[offset + index] = byte }
         }
         put(name, at: 0)
-        put(octal(size, digits: 11), at: 124)
+        if size < 1 << 33 {
+            put(octal(size, digits: 11), at: 124)
+        } else {
+            // GNU's base-256, big-endian, marked by its first bit: 11 octal digits end at 8 GiB.
+            bytes[124] = 0x80
+            for index in 0..<8 {
+                bytes[135 - index] = UInt8(truncatingIfNeeded: size >> (8 * index))
+            }
+        }
         put(octal(0, digits: 11), at: 136)
         put("0", at: 156)
         put("ustar  ", at: 257)

@@ -17,7 +17,8 @@ package struct BlobTableEntry: Hashable, Sendable {
     package var digester: Digester
     /// What the blob holds besides its chunks.
     package var features: BlobFeatures
-    /// Bytes of the blob file up to the inlined bootstrap (as nydus counts them since 2.2).
+    /// Bytes of the whole blob file (as nydus counts them since 2.2); in a bootstrap that is inlined
+    /// in the very blob, of what stands before it.
     package var compressedSize: UInt64
     /// Bytes of the uncompressed view; a multiple of 4096.
     package var uncompressedSize: UInt64
@@ -137,7 +138,11 @@ extension BlobTableEntry {
         return compressor
     }
 
-    private func validate(_ name: String) throws(ContentError) {
+    /// Checks that the numbers are in their ranges.
+    ///
+    /// - Parameter name: names the blob in the error.
+    /// - Throws: `ContentError` naming the blob and the numbers.
+    func validate(_ name: String) throws(ContentError) {
         guard chunkCount <= BootstrapFormat.maximumChunkIndex + 1 else {
             throw .corrupt("\(name): \(chunkCount) chunks, at most 2^24 can be named")
         }

@@ -35,7 +35,7 @@ extension Bootstrap {
     func treeWithNumbers(
         limits: BootstrapLimits
     ) throws(ContentError) -> (tree: FileTree, nodes: [UInt64: FileTree.NodeID]) {
-        var reader = TreeReader(limits: limits)
+        var reader = TreeReader(limits: limits, byteCount: layout.byteCount)
         try reader.read(self)
         return (reader.tree, reader.nodes)
     }
@@ -47,15 +47,9 @@ extension Bootstrap {
         switch inode.type {
         case .regular:
             node.size = inode.size
-            let count = chunkCount(of: inode)
-            // Checked before room is made for them: the indexes must lie in the bootstrap.
-            guard count <= UInt64(layout.byteCount / 8) else {
-                throw .corrupt(
-                    "inode \(inode.nid): \(count) chunks are more than there is room for"
-                )
+            for index in 0..<chunkCount(of: inode) {
+                node.chunks.append(try chunk(index, of: inode).address)
             }
-            node.chunks.reserveCapacity(Int(count))
-            for index in 0..<count { node.chunks.append(try chunk(index, of: inode).address) }
         case .symlink:
             let target = try symlinkTarget(of: inode)
             node.target = try target.bytes(at: 0, count: target.byteCount)
@@ -72,36 +66,52 @@ extension Bootstrap {
 
 /// Reads a bootstrap's tree, one directory after another.
 private struct TreeReader {
+    /// A directory found, whose entries are read later.
     private struct Pending {
         var inode: Inode
         var node: FileTree.NodeID
         var parent: UInt64
         var depth: Int
-        var path: [UInt8]
+        /// The position in `directories`.
+        var place: Int
     }
+
+    private typealias Entry = (name: FileName, nid: UInt64, type: FileType?)
 
     private(set) var tree = FileTree()
     private(set) var nodes: [UInt64: FileTree.NodeID] = [:]
     private var linkCounts: [UInt64: (found: UInt32, stored: UInt32)] = [:]
     private var nameCount: UInt64 = 1
     private let limits: BootstrapLimits
+    /// The name of every directory found, and the position of the one it lies in: for messages.
+    private var directories: [(name: FileName, parent: Int)] = []
+    /// Bytes of the bootstrap that nothing read so far has claimed as its own.
+    ///
+    /// Each inode and name has its own bytes, so a small bootstrap cannot unfold into a large tree by naming the same
+    /// bytes over and over.
+    private var unclaimed: UInt64
 
-    init(limits: BootstrapLimits) {
+    private static let dot = FileName(".")
+    private static let dotDot = FileName("..")
+
+    init(limits: BootstrapLimits, byteCount: Int) {
         self.limits = limits
+        unclaimed = UInt64(byteCount)
     }
 
     mutating func read(_ bootstrap: borrowing Bootstrap) throws(ContentError) {
         let root = try bootstrap.root()
-        tree[FileTree.root] = try bootstrap.node(of: root)
+        tree[FileTree.root] = try node(of: root, in: bootstrap)
         nodes[root.nid] = FileTree.root
+        directories.append((FileName([]), 0))
         var pending = [
-            Pending(inode: root, node: FileTree.root, parent: root.nid, depth: 0, path: [])
+            Pending(inode: root, node: FileTree.root, parent: root.nid, depth: 0, place: 0)
         ]
         while let directory = pending.popLast() {
             do throws(ContentError) {
                 try read(directory, of: bootstrap, into: &pending)
             } catch {
-                throw error.at(escapedText(of: directory.path.isEmpty ? [0x2f] : directory.path))
+                throw error.at(path(ofDirectory: directory.place))
             }
         }
         for (nid, count) in linkCounts where count.found != count.stored {
@@ -114,6 +124,37 @@ private struct TreeReader {
         }
     }
 
+    private func path(ofDirectory place: Int) -> String {
+        var path = ""
+        var current = place
+        while current != 0 {
+            path = "/\(directories[current].name)\(path)"
+            current = directories[current].parent
+        }
+        return path.isEmpty ? "/" : path
+    }
+
+    private mutating func claim(_ byteCount: UInt64) throws(ContentError) {
+        guard byteCount <= unclaimed else {
+            throw .corrupt("more inodes, names and chunks than the bootstrap has bytes for")
+        }
+        unclaimed -= byteCount
+    }
+
+    /// The node of an inode whose bytes are not claimed yet.
+    private mutating func node(
+        of inode: Inode,
+        in bootstrap: borrowing Bootstrap
+    ) throws(ContentError) -> FileTree.Node {
+        try claim(UInt64(inode.tailOffset - inode.offset))
+        switch inode.type {
+        case .regular: try claim(8 * bootstrap.chunkCount(of: inode))
+        case .symlink: try claim(inode.size)
+        default: break
+        }
+        return try bootstrap.node(of: inode)
+    }
+
     private mutating func read(
         _ directory: Pending,
         of bootstrap: borrowing Bootstrap,
@@ -122,8 +163,9 @@ private struct TreeReader {
         guard directory.depth <= limits.depth else {
             throw ContentError(.limitExceeded, "more than \(limits.depth) directories deep")
         }
-        var names: [(name: FileName, nid: UInt64, type: FileType?)] = []
+        var names: [Entry] = []
         try bootstrap.forEachEntry(of: directory.inode) { (entry) throws(ContentError) in
+            try claim(UInt64(DirentBlock.direntSize + entry.name.byteCount))
             let name = FileName(try entry.name.bytes(at: 0, count: entry.name.byteCount))
             if let last = names.last, last.name >= name {
                 throw .corrupt("name \(name) does not follow \(last.name)")
@@ -131,12 +173,12 @@ private struct TreeReader {
             names.append((name, entry.nid, entry.type))
             return true
         }
-        try checkDots(names, directory)
+        try take(Self.dot, directory.inode.nid, from: &names)
+        try take(Self.dotDot, directory.parent, from: &names)
         var subdirectories: UInt32 = 0
-        for entry in names where entry.name != FileName(".") && entry.name != FileName("..") {
+        for entry in names {
             guard entry.name.isValid else { throw .corrupt("a file cannot be named \(entry.name)") }
-            let path = directory.path + [0x2f] + entry.name.bytes
-            let isDirectory = try add(entry, path, directory, of: bootstrap, into: &pending)
+            let isDirectory = try add(entry, directory, of: bootstrap, into: &pending)
             subdirectories += isDirectory ? 1 : 0
         }
         guard directory.inode.linkCount == 2 + subdirectories else {
@@ -146,21 +188,21 @@ private struct TreeReader {
         }
     }
 
-    private func checkDots(
-        _ names: [(name: FileName, nid: UInt64, type: FileType?)],
-        _ directory: Pending
+    /// Takes "." or ".." out of a directory's entries.
+    private func take(
+        _ dots: FileName,
+        _ nid: UInt64,
+        from names: inout [Entry]
     ) throws(ContentError) {
-        for (name, nid) in [(".", directory.inode.nid), ("..", directory.parent)] {
-            guard names.contains(where: { $0.name == FileName(name) && $0.nid == nid }) else {
-                throw .corrupt("\"\(name)\" is missing, or does not name inode \(nid)")
-            }
-        }
+        guard let index = names.firstIndex(where: { $0.name == dots }),
+            names[index].nid == nid, names[index].type == .directory
+        else { throw .corrupt("\"\(dots)\" is missing, or does not name directory inode \(nid)") }
+        names.remove(at: index)
     }
 
     /// Adds one name; a sub-directory is read later.
     private mutating func add(
-        _ entry: (name: FileName, nid: UInt64, type: FileType?),
-        _ path: [UInt8],
+        _ entry: Entry,
         _ directory: Pending,
         of bootstrap: borrowing Bootstrap,
         into pending: inout [Pending]
@@ -173,34 +215,47 @@ private struct TreeReader {
             guard tree[known].type != .directory else {
                 throw .corrupt("\(entry.name): a second name of directory inode \(entry.nid)")
             }
+            guard entry.type == tree[known].type else {
+                throw .corrupt("\(entry.name): a \(tree[known].type), its directory says otherwise")
+            }
             linkCounts[entry.nid]?.found += 1
             tree[directory.node].children[entry.name] = known
             return false
         }
         do throws(ContentError) {
-            let inode = try bootstrap.inode(entry.nid)
-            guard entry.type == inode.type else {
-                throw .corrupt("a \(inode.type), its directory says otherwise")
-            }
-            let node = tree.add(try bootstrap.node(of: inode))
-            nodes[entry.nid] = node
-            tree[directory.node].children[entry.name] = node
-            guard inode.type == .directory else {
-                linkCounts[entry.nid] = (1, inode.linkCount)
-                return false
-            }
-            pending.append(
-                Pending(
-                    inode: inode,
-                    node: node,
-                    parent: directory.inode.nid,
-                    depth: directory.depth + 1,
-                    path: path
-                )
-            )
-            return true
+            return try addFirstName(entry, directory, of: bootstrap, into: &pending)
         } catch {
             throw error.at(entry.name.description)
         }
+    }
+
+    private mutating func addFirstName(
+        _ entry: Entry,
+        _ directory: Pending,
+        of bootstrap: borrowing Bootstrap,
+        into pending: inout [Pending]
+    ) throws(ContentError) -> Bool {
+        let inode = try bootstrap.inode(entry.nid)
+        guard entry.type == inode.type else {
+            throw .corrupt("a \(inode.type), its directory says otherwise")
+        }
+        let node = tree.add(try node(of: inode, in: bootstrap))
+        nodes[entry.nid] = node
+        tree[directory.node].children[entry.name] = node
+        guard inode.type == .directory else {
+            linkCounts[entry.nid] = (1, inode.linkCount)
+            return false
+        }
+        directories.append((entry.name, directory.place))
+        pending.append(
+            Pending(
+                inode: inode,
+                node: node,
+                parent: directory.inode.nid,
+                depth: directory.depth + 1,
+                place: directories.count - 1
+            )
+        )
+        return true
     }
 }

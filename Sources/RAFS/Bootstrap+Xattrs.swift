@@ -86,6 +86,10 @@ extension Bootstrap {
             )
             return true
         }
-        return result.sorted { $0.name.lexicographicallyPrecedes($1.name) }
+        result.sort { $0.name.lexicographicallyPrecedes($1.name) }
+        for (first, second) in zip(result, result.dropFirst()) where first.name == second.name {
+            throw .corrupt("inode \(inode.nid): two xattrs \(escapedText(of: first.name))")
+        }
+        return result
     }
 }

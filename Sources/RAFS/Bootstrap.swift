@@ -73,6 +73,13 @@ package struct Bootstrap: ~Escapable {
         }
         let count = Int(min(UInt64(BootstrapFormat.blockSize), inode.size - start))
         if inode.dataLayout == .inline, count < BootstrapFormat.blockSize {
+            // The kernel refuses a tail that leaves its inode's block; so what passes here mounts.
+            guard
+                inode.offset / BootstrapFormat.blockSize
+                    == (inode.tailOffset + count - 1) / BootstrapFormat.blockSize
+            else {
+                throw .corrupt("inode \(inode.nid): its inline data leaves its block")
+            }
             return try bytes.slice(at: inode.tailOffset, count: count)
         }
         let offset = (UInt64(inode.union) + index) * UInt64(BootstrapFormat.blockSize)

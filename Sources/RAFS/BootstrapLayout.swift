@@ -110,9 +110,7 @@ package struct BootstrapLayout: Sendable {
     }
 
     private static func check(flags: BootstrapFlags, chunkSize: UInt32) throws(ContentError) {
-        guard chunkSize >= 4096, chunkSize <= BootstrapFormat.maximumChunkSize,
-            chunkSize & (chunkSize - 1) == 0
-        else {
+        guard BootstrapFormat.isChunkSize(chunkSize) else {
             throw .corrupt("bootstrap: chunk size \(chunkSize) is no power of two in 4096...2^24")
         }
         guard BootstrapFlags.known.isSuperset(of: flags),
@@ -206,10 +204,10 @@ extension BootstrapLayout {
     package func checkReadable() throws(ContentError) {
         for blob in blobs {
             let name = "blob \(blob.id)"
-            guard blob.features.isDisjoint(with: .unsupported) else {
+            guard blob.features.isDisjoint(with: .unsupported.union(.unknown)) else {
                 throw .unsupported(
-                    "\(name): features 0x\(String(blob.features.rawValue, radix: 16)):"
-                        + " zran, batch, tarfs and encrypted blobs are not read by this version"
+                    "\(name): features 0x\(String(blob.features.rawValue, radix: 16)): zran, batch,"
+                        + " tarfs, encrypted and external blobs are not read by this version"
                 )
             }
             guard blob.features.contains(.aligned) else {

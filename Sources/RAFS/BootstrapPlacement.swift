@@ -28,18 +28,15 @@ struct BootstrapPlacement {
     /// The size of everything before the chunk table, in bytes.
     private(set) var byteCount = 0
     private let metadataOffset: Int
-    private let chunkSize: UInt32
 
     /// Places every node.
     ///
     /// - Parameters:
     ///   - tree: the tree.
     ///   - metadataOffset: where nid 0 lies, in bytes; a multiple of 4096.
-    ///   - chunkSize: the uncompressed size of a full chunk, in bytes.
     /// - Throws: `ContentError` naming the file that RAFS v6 cannot hold.
-    init(tree: FileTree, metadataOffset: Int, chunkSize: UInt32) throws(ContentError) {
+    init(tree: FileTree, metadataOffset: Int) throws(ContentError) {
         self.metadataOffset = metadataOffset
-        self.chunkSize = chunkSize
         places = Array(repeating: Place(), count: tree.nodeCount)
         // One block in, so that the root's nid is never 0.
         byteCount = metadataOffset + BootstrapFormat.blockSize
@@ -48,6 +45,9 @@ struct BootstrapPlacement {
         while let directory = pending.popLast() {
             let children = tree.sortedChildren(of: directory)
             nameCount += UInt64(children.count)
+            for child in children where !child.name.isValid {
+                throw .unsupported("\(tree.path(of: directory)): a file named \(child.name)")
+            }
             for child in children where tree[child.node].type != .directory {
                 guard places[Int(child.node.index)].inodeOffset == 0 else { continue }
                 try place(child.node, in: tree)
@@ -73,14 +73,20 @@ struct BootstrapPlacement {
         in tree: FileTree
     ) throws(ContentError) {
         let node = tree[id]
-        let header = Inode.extendedSize + (try XattrEncoder.byteCount(node.xattrs))
+        let xattrByteCount: Int
+        do throws(ContentError) {
+            xattrByteCount = try XattrEncoder.byteCount(node.xattrs)
+        } catch {
+            throw error.at(tree.path(of: id))
+        }
+        let header = Inode.extendedSize + xattrByteCount
         hasXattrs = hasXattrs || !node.xattrs.isEmpty
         var place = places[Int(id.index)]
         var offset = byteCount
         var size = header
         switch node.type {
         case .directory:
-            place.contentSize = DirectoryEncoder.byteCount(of: tree[id])
+            place.contentSize = DirectoryEncoder.byteCount(of: node)
         case .symlink:
             place.contentSize = node.target.count
         case .regular:

@@ -41,31 +41,24 @@ package struct BootstrapWriter {
     ///
     /// - Parameter chunk: gives the record of every chunk that the tree names.
     /// - Returns: the bootstrap.
-    /// - Throws: `ContentError` if the tree holds what RAFS v6 cannot: more than 254 blobs, too
-    ///   long a name or target, xattrs without a number for their prefix, or too many.
+    /// - Throws: `ContentError` naming the file with what RAFS v6 cannot hold: too long a name or
+    ///   target, xattrs without a number for their prefix, or too many; or more than 254 blobs,
+    ///   or a blob or chunk out of range.
     package func write(chunk: (ChunkAddress) -> Chunk?) throws(ContentError) -> [UInt8] {
-        guard blobs.count <= BootstrapFormat.maximumBlobCount else {
-            throw ContentError(
-                .limitExceeded,
-                "\(blobs.count) data blobs; a RAFS v6 image has at most"
-                    + " \(BootstrapFormat.maximumBlobCount)"
-            )
-        }
-        let placement = try BootstrapPlacement(
-            tree: tree,
-            metadataOffset: metadataOffset,
-            chunkSize: chunkSize
-        )
+        try checkBlobs()
+        let placement = try BootstrapPlacement(tree: tree, metadataOffset: metadataOffset)
         var encoder = InodeEncoder(
             tree: tree,
             placement: placement,
+            blobCount: blobs.count,
             chunkSize: chunkSize,
             marksImplicitDirectories: marksImplicitDirectories
         )
         try encoder.encodeAll(chunk: chunk)
-        var bytes = encoder.bytes
+        let records = encoder.chunkRecords()
+        var bytes = encoder.finish()
         let chunkTableOffset = bytes.count
-        for record in encoder.chunkRecords() { record.encode(into: &bytes) }
+        for record in records { record.encode(into: &bytes) }
         let chunkTableSize = bytes.count - chunkTableOffset
         bytes.padWithZeros(toMultipleOf: BootstrapFormat.blockSize)
         storeSuperBlock(in: &bytes, placement)
@@ -77,6 +70,21 @@ package struct BootstrapWriter {
         )
         storeTables(in: &bytes, placement)
         return bytes
+    }
+
+    /// Checks what is counted with later on.
+    private func checkBlobs() throws(ContentError) {
+        guard BootstrapFormat.isChunkSize(chunkSize) else {
+            throw .unsupported("chunk size \(chunkSize) is no power of two in 4096...2^24")
+        }
+        guard blobs.count <= BootstrapFormat.maximumBlobCount else {
+            throw ContentError(
+                .limitExceeded,
+                "\(blobs.count) data blobs; a RAFS v6 image has at most"
+                    + " \(BootstrapFormat.maximumBlobCount)"
+            )
+        }
+        for (index, blob) in blobs.enumerated() { try blob.validate("blob \(index)") }
     }
 
     private var blobTableOffset: Int {

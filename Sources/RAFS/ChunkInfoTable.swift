@@ -116,13 +116,20 @@ package struct ChunkInfoTable: Sendable {
         guard flags & ~0x11 == 0 else {
             throw .unsupported("chunk \(index): flags 0x\(String(flags, radix: 16))")
         }
-        return Chunk(
+        let chunk = Chunk(
             digest: .zero,
             compressedOffset: CompressedOffset(second & 0xff_ffff_ffff),
             compressedSize: UInt32(second >> 40),
             uncompressedOffset: UncompressedOffset((first & 0xffff_ffff) * Chunk.alignment),
             uncompressedSize: UInt32(first >> 32 & 0xff_ffff) + 1
         )
+        guard chunk.isCompressed == (flags & 1 == 1), chunk.compressedSize > 0 else {
+            throw .unsupported(
+                "chunk \(index): \(chunk.compressedSize) bytes for \(chunk.uncompressedSize) with"
+                    + " flags 0x\(String(flags, radix: 16))"
+            )
+        }
+        return chunk
     }
 }
 

@@ -46,11 +46,7 @@ package struct ChunkRecord: Hashable, Sendable {
             uncompressedSize: try bytes.littleEndian(UInt32.self, at: offset + 44)
         )
         fileOffset = try bytes.littleEndian(UInt64.self, at: offset + 64)
-        guard chunk.uncompressedOffset.bytes % Chunk.alignment == 0,
-            chunk.uncompressedOffset.bytes < 1 << 44, chunk.compressedOffset.bytes < 1 << 40,
-            1...BootstrapFormat.maximumChunkSize ~= chunk.compressedSize,
-            1...BootstrapFormat.maximumChunkSize ~= chunk.uncompressedSize
-        else {
+        guard chunk.isStorable else {
             throw .corrupt("chunk table: chunk \(index) of blob \(blob) is out of range")
         }
     }
@@ -67,6 +63,16 @@ package struct ChunkRecord: Hashable, Sendable {
         bytes.appendLittleEndian(fileOffset)
         bytes.appendLittleEndian(address.index)
         bytes.appendLittleEndian(UInt32(0))  // no checksum: the digest decides
+    }
+}
+
+extension Chunk {
+    /// Whether RAFS v6 has room for the places and sizes.
+    var isStorable: Bool {
+        let sizes = 1...BootstrapFormat.maximumChunkSize
+        return uncompressedOffset.bytes % Self.alignment == 0
+            && uncompressedOffset.bytes < 1 << 44 && compressedOffset.bytes < 1 << 40
+            && sizes.contains(compressedSize) && sizes.contains(uncompressedSize)
     }
 }
 

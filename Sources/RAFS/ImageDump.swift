@@ -19,7 +19,6 @@ package struct ImageDump {
     private let tree: FileTree
     private let prefetch: [FileTree.NodeID]
     private let records: [ChunkRecord]
-    private var paths: [FileTree.NodeID: [UInt8]] = [:]
 
     /// The dump of a bootstrap.
     ///
@@ -50,7 +49,7 @@ package struct ImageDump {
     ///
     /// - Parameter line: gets each line, without its end.
     /// - Throws: what `line` throws.
-    package mutating func write<Failure: Error>(
+    package func write<Failure: Error>(
         line: (String) throws(Failure) -> Void
     ) throws(Failure) {
         try line(
@@ -58,10 +57,16 @@ package struct ImageDump {
         )
         for (index, blob) in layout.blobs.enumerated() { try line(Self.text(of: blob, index)) }
         for record in records { try line(Self.text(of: record)) }
-        var names: [String] = []
-        collectNames(into: &names)
-        for node in prefetch { try line("prefetch \(escapedText(of: paths[node] ?? []))") }
-        for name in names { try line(name) }
+        let first = firstPaths()
+        for node in prefetch { try line("prefetch \(first[node] ?? "")") }
+        try walk { (path, id) throws(Failure) in
+            let path = Self.text(of: path)
+            if let known = first[id], known != path {
+                try line("\(path) hardlink to=\(known)")
+            } else {
+                try line("\(path) \(Self.text(of: tree[id]))")
+            }
+        }
     }
 
     private static func text(of blob: BlobTableEntry, _ index: Int) -> String {
@@ -82,21 +87,40 @@ package struct ImageDump {
             + " file-offset=\(record.fileOffset)"
     }
 
-    /// Depth first, names ascending; the first name of a node has its attributes.
-    private mutating func collectNames(into lines: inout [String]) {
-        var pending: [(path: [UInt8], node: FileTree.NodeID)] = [([], FileTree.root)]
-        while let (path, id) = pending.popLast() {
-            let shown = path.isEmpty ? [0x2f] : path
-            if let first = paths[id] {
-                lines.append("\(escapedText(of: shown)) hardlink to=\(escapedText(of: first))")
-                continue
-            }
-            paths[id] = shown
-            lines.append("\(escapedText(of: shown)) \(Self.text(of: tree[id]))")
-            for child in tree.sortedChildren(of: id).reversed() {
-                pending.append((path + [0x2f] + child.name.bytes, child.node))
+    /// The first path of what a later line names: of hard links and what is prefetched.
+    private func firstPaths() -> [FileTree.NodeID: String] {
+        let linkCounts = tree.linkCounts()
+        let prefetched = Set(prefetch)
+        var first: [FileTree.NodeID: String] = [:]
+        walk { path, id in
+            let isLinked = linkCounts[Int(id.index)] > 1 && tree[id].type != .directory
+            if isLinked || prefetched.contains(id), first[id] == nil {
+                first[id] = Self.text(of: path)
             }
         }
+        return first
+    }
+
+    /// Calls the body for every name: depth first, names ascending in each directory.
+    private func walk<Failure: Error>(
+        _ body: ([FileName], FileTree.NodeID) throws(Failure) -> Void
+    ) throws(Failure) {
+        var pending = [(depth: 0, name: FileName([]), node: FileTree.root)]
+        var path: [FileName] = []
+        while let (depth, name, id) = pending.popLast() {
+            if depth > 0 {
+                path.removeSubrange((depth - 1)...)
+                path.append(name)
+            }
+            try body(path, id)
+            for child in tree.sortedChildren(of: id).reversed() {
+                pending.append((depth + 1, child.name, child.node))
+            }
+        }
+    }
+
+    private static func text(of path: [FileName]) -> String {
+        path.isEmpty ? "/" : path.map { "/\($0)" }.joined()
     }
 
     private static func text(of node: FileTree.Node) -> String {

@@ -73,10 +73,12 @@ package struct ImageText {
             guard let target = fields["to"], let path = bytes(ofEscapedText: target),
                 let known = nodes[path]
             else { return nil }
+            guard writer.tree[known].type != .directory else { return nil }
             id = known
         } else {
-            guard let node = Self.node(type: type, fields) else { return nil }
+            guard let node = Self.node(type: type, fields), nodes[path] == nil else { return nil }
             if path == [0x2f] {
+                guard node.type == .directory else { return nil }
                 writer.tree[FileTree.root] = node
                 nodes[path] = FileTree.root
                 return ()
@@ -86,8 +88,11 @@ package struct ImageText {
         }
         guard let slash = path.lastIndex(of: 0x2f) else { return nil }
         let parentPath = slash == 0 ? [0x2f] : Array(path[..<slash])
-        guard let parent = nodes[parentPath] else { return nil }
-        writer.tree[parent].children[FileName(path[(slash + 1)...])] = id
+        let name = FileName(path[(slash + 1)...])
+        guard let parent = nodes[parentPath], writer.tree[parent].type == .directory,
+            name.isValid, writer.tree[parent].children[name] == nil
+        else { return nil }
+        writer.tree[parent].children[name] = id
         return ()
     }
 }
@@ -155,7 +160,8 @@ extension ImageText {
     }
 
     fileprivate static func blob(_ fields: Fields, chunkSize: UInt32) -> BlobTableEntry? {
-        guard let id = fields["id"], let chunks = fields.number("chunks"),
+        guard let id = fields["id"],
+            let chunks = fields.number("chunks").flatMap(UInt32.init(exactly:)),
             let compressed = fields.number("compressed"),
             let uncompressed = fields.number("uncompressed"),
             let compressor = fields["compressor"].flatMap(Self.compressor),
@@ -167,7 +173,7 @@ extension ImageText {
         else { return nil }
         return BlobTableEntry(
             id: String(id),
-            chunkCount: UInt32(truncatingIfNeeded: chunks),
+            chunkCount: chunks,
             chunkSize: chunkSize,
             compressor: compressor,
             digester: digester,
@@ -207,11 +213,11 @@ extension ImageText {
             guard let target = bytes(ofEscapedText: target) else { return nil }
             node.target = target
         }
-        if let device = fields.numbers("device", ":"), device.count == 2 {
-            node.device = DeviceNumber(
-                major: UInt32(truncatingIfNeeded: device[0]),
-                minor: UInt32(truncatingIfNeeded: device[1])
-            )
+        if let device = fields.numbers("device", ":") {
+            guard device.count == 2, let major = UInt32(exactly: device[0]),
+                let minor = UInt32(exactly: device[1])
+            else { return nil }
+            node.device = DeviceNumber(major: major, minor: minor)
         }
         for xattr in fields.all("xattr") {
             guard let comma = xattr.firstIndex(of: ","),
@@ -232,7 +238,8 @@ extension ImageText {
         guard let permissions = UInt16(permissions, radix: 8),
             let owner = numbers(owner, ":"), owner.count == 2,
             let user = UInt32(exactly: owner[0]), let group = UInt32(exactly: owner[1]),
-            parts.count == 2, let seconds = Int64(parts[0]), let nanoseconds = UInt32(parts[1])
+            parts.count == 2, let seconds = Int64(parts[0]), let nanoseconds = UInt32(parts[1]),
+            permissions <= 0o7777, nanoseconds < 1_000_000_000
         else { return nil }
         return FileAttributes(
             permissions: permissions,

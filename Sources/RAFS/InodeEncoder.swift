@@ -5,9 +5,10 @@ import Content
 /// Writes the inodes of a placed tree, with all that belongs to them.
 struct InodeEncoder {
     /// Everything before the chunk table; what is not written yet is zero.
-    private(set) var bytes: [UInt8]
+    private var bytes: [UInt8]
     private let tree: FileTree
     private let placement: BootstrapPlacement
+    private let blobCount: Int
     private let chunkSize: UInt32
     private let marksImplicitDirectories: Bool
     private let linkCounts: [UInt32]
@@ -17,11 +18,13 @@ struct InodeEncoder {
     init(
         tree: FileTree,
         placement: BootstrapPlacement,
+        blobCount: Int,
         chunkSize: UInt32,
         marksImplicitDirectories: Bool
     ) {
         self.tree = tree
         self.placement = placement
+        self.blobCount = blobCount
         self.chunkSize = chunkSize
         self.marksImplicitDirectories = marksImplicitDirectories
         bytes = Array(repeating: 0, count: placement.byteCount)
@@ -34,29 +37,44 @@ struct InodeEncoder {
     /// - Throws: `ContentError` naming the file that RAFS v6 cannot hold.
     mutating func encodeAll(chunk: (ChunkAddress) -> Chunk?) throws(ContentError) {
         for (number, id) in placement.order.enumerated() {
-            let node = tree[id]
-            let place = placement.places[Int(id.index)]
-            let xattrs = XattrEncoder.encode(node.xattrs)
-            storeInode(id, number: UInt32(number + 1), xattrByteCount: xattrs.count)
-            store(xattrs, at: place.inodeOffset + Inode.extendedSize)
-            let tailOffset = place.inodeOffset + Inode.extendedSize + xattrs.count
-            switch node.type {
-            case .directory:
-                storeContent(DirectoryEncoder.encode(entries(of: id)), place, tailOffset)
-            case .symlink:
-                guard (1..<4096).contains(node.target.count) else {
-                    throw .unsupported("a symbolic link to \(node.target.count) bytes")
-                }
-                storeContent(node.target, place, tailOffset)
-            case .regular:
-                try storeChunks(of: node, inodeOffset: place.inodeOffset, tailOffset, chunk)
-            case .characterDevice, .blockDevice:
-                guard node.device.encoded != nil else {
-                    throw .unsupported("device \(node.device.major):\(node.device.minor)")
-                }
-            case .fifo, .socket:
-                break
+            do throws(ContentError) {
+                try encode(id, number: UInt32(truncatingIfNeeded: number + 1), chunk)
+            } catch {
+                throw error.at(tree.path(of: id))
             }
+        }
+    }
+
+    /// Everything before the chunk table, once every inode is written.
+    consuming func finish() -> [UInt8] { bytes }
+
+    private mutating func encode(
+        _ id: FileTree.NodeID,
+        number: UInt32,
+        _ chunk: (ChunkAddress) -> Chunk?
+    ) throws(ContentError) {
+        let node = tree[id]
+        let place = placement.places[Int(id.index)]
+        let xattrs = XattrEncoder.encode(node.xattrs)
+        storeInode(id, number: number, xattrByteCount: xattrs.count)
+        store(xattrs, at: place.inodeOffset + Inode.extendedSize)
+        let tailOffset = place.inodeOffset + Inode.extendedSize + xattrs.count
+        switch node.type {
+        case .directory:
+            storeContent(DirectoryEncoder.encode(entries(of: id)), place, tailOffset)
+        case .symlink:
+            guard (1..<4096).contains(node.target.count) else {
+                throw .unsupported("a symbolic link to \(node.target.count) bytes")
+            }
+            storeContent(node.target, place, tailOffset)
+        case .regular:
+            try storeChunks(of: node, inodeOffset: place.inodeOffset, tailOffset, chunk)
+        case .characterDevice, .blockDevice:
+            guard node.device.encoded != nil else {
+                throw .unsupported("device \(node.device.major):\(node.device.minor)")
+            }
+        case .fifo, .socket:
+            break
         }
     }
 
@@ -157,7 +175,8 @@ struct InodeEncoder {
         var isContiguous = true
         var expected: (blob: UInt16, offset: UInt64)?
         for (index, address) in node.chunks.enumerated() {
-            guard let record = chunk(address), address.index <= BootstrapFormat.maximumChunkIndex
+            guard Int(address.blob) < blobCount, let record = chunk(address),
+                address.index <= BootstrapFormat.maximumChunkIndex, record.isStorable
             else {
                 throw .corrupt("chunk \(address.index) of blob \(address.blob) is not known")
             }
@@ -174,7 +193,11 @@ struct InodeEncoder {
             }
             storeChunkIndex(address, start, at: offset + index * 8)
         }
-        let format = chunkFormat(fileSize: node.size, isContiguous: isContiguous)
+        let format = Self.chunkFormat(
+            chunkSize: chunkSize,
+            fileSize: node.size,
+            isContiguous: isContiguous
+        )
         bytes.storeLittleEndian(format, at: inodeOffset + 16)
     }
 
@@ -197,10 +220,11 @@ struct InodeEncoder {
     /// The chunk size that the kernel goes by, as a power of two above the block size, and bit 5.
     ///
     /// A file whose chunks lie one behind the other is one chunk to the kernel; RAFS readers go
-    /// by the superblock's chunk size whatever stands here.
-    private func chunkFormat(fileSize: UInt64, isContiguous: Bool) -> UInt32 {
+    /// by the superblock's chunk size whatever stands here. Five bits end at chunks of 2^43 bytes;
+    /// what is larger is told by its true chunks.
+    static func chunkFormat(chunkSize: UInt32, fileSize: UInt64, isContiguous: Bool) -> UInt32 {
         var bits = chunkSize.trailingZeroBitCount
-        if isContiguous, fileSize > UInt64(chunkSize) {
+        if isContiguous, fileSize > UInt64(chunkSize), fileSize <= 1 << 43 {
             bits = UInt64.bitWidth - (fileSize - 1).leadingZeroBitCount
         }
         return UInt32(bits - 12) | 0x20

@@ -35,6 +35,11 @@ package enum BootstrapFormat {
     package static let maximumChunkIndex: UInt32 = 1 << 24 - 1
     /// The size of a chunk in bytes is at most this.
     package static let maximumChunkSize: UInt32 = 1 << 24
+    /// Whether chunks may be of that size: a power of two, 4096...2^24.
+    static func isChunkSize(_ size: UInt32) -> Bool {
+        size >= 4096 && size <= maximumChunkSize && size & (size - 1) == 0
+    }
+
     /// Blobs start at multiples of this in the flattened view of all devices, in blocks.
     static let deviceAlignment: UInt64 = 0x80000 / 4096
     /// nid units per byte: inodes lie at multiples of 32 bytes.
@@ -104,6 +109,8 @@ package struct BlobFeatures: OptionSet, Hashable, Sendable {
     package static let tarfs = BlobFeatures(rawValue: 0x40)
     package static let batch = BlobFeatures(rawValue: 0x80)
     package static let encrypted = BlobFeatures(rawValue: 0x100)
+    /// The blob lies in a storage of its own, which no registry knows.
+    package static let external = BlobFeatures(rawValue: 0x800)
     package static let hasTarHeader = BlobFeatures(rawValue: 0x1000_0000)
     package static let hasTOC = BlobFeatures(rawValue: 0x2000_0000)
     package static let capTarTOC = BlobFeatures(rawValue: 0x4000_0000)
@@ -113,5 +120,9 @@ package struct BlobFeatures: OptionSet, Hashable, Sendable {
         .aligned, .inlinedChunkDigests, .hasTarHeader, .hasTOC, .capTarTOC,
     ]
     /// Layouts that this version does not read.
-    static let unsupported: BlobFeatures = [.zran, .separate, .tarfs, .batch, .encrypted]
+    static let unsupported: BlobFeatures = [
+        .zran, .separate, .tarfs, .batch, .encrypted, .external,
+    ]
+    /// Bits without a meaning, which nydus' loader refuses: it allows 0xfff of the low 16.
+    static let unknown = BlobFeatures(rawValue: 0x8000_f000)
 }

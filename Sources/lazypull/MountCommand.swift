@@ -20,7 +20,11 @@ enum MountCommand {
     )
     private static let logFile = Option(
         "log-file",
-        value: OptionValue("FILE", .file, defaultText: "standard error"),
+        value: OptionValue(
+            "FILE",
+            .file,
+            defaultText: "standard error in the foreground, else mount.log in the cache directory"
+        ),
         help: "Append the log to FILE."
     )
     private static let logLevel = Option(
@@ -48,7 +52,14 @@ enum MountCommand {
     /// The log the options ask for.
     private static func logger(_ arguments: ParsedArguments) throws -> Logger {
         let level = arguments.text(logLevel).flatMap(LogLevel.init(name:)) ?? .info
-        guard let path = arguments.text(logFile) else { return Logger(level: level) }
+        var path = arguments.text(logFile)
+        if path == nil, !arguments.has(foreground) {
+            // A daemon has no terminal to complain on, and what goes wrong must be found somewhere.
+            let directory = arguments.text(cacheDirectory) ?? defaultCacheDirectory
+            try FileSystem.makeDirectories(directory, mode: 0o700)
+            path = "\(directory)/mount.log"
+        }
+        guard let path else { return Logger(level: level) }
         let file = try FileSystem.openForAppending(path)
         return Logger(level: level, owning: file.release())
     }

@@ -9,7 +9,7 @@ import Testing
 func dump(_ bootstrap: [UInt8]) throws -> String {
     let bytes = unsafe bootstrap.span.bytes
     let view = Bootstrap(bytes: bytes, layout: try BootstrapLayout(bytes))
-    var dump = try ImageDump(view)
+    let dump = try ImageDump(view)
     var text = ""
     dump.write { text += "\($0)\n" }
     return text
