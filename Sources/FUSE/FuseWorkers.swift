@@ -48,7 +48,7 @@ package final class FuseWorkers: Sendable {
     package init(count: Int = 16) throws(SystemError) {
         epoll = try Epoll()
         stopFlag = try EventFlag()
-        try epoll.add(stopFlag.number, token: Self.stopToken)
+        try epoll.add(stopFlag.number, token: Self.stopToken, reporting: .always)
         do {
             for index in 0..<max(count, 1) {
                 let box = MemoryBox(try AnonymousMemory(byteCount: FuseSession.largestRead))
@@ -80,7 +80,7 @@ package final class FuseWorkers: Sendable {
             return sessions.lastToken
         }
         do {
-            try epoll.add(session.descriptor, token: token)
+            try epoll.add(session.descriptor, token: token, reporting: .once)
         } catch {
             sessions.withLock { _ = $0.byToken.removeValue(forKey: token) }
             throw error
@@ -103,19 +103,29 @@ package final class FuseWorkers: Sendable {
     }
 
     /// Serves what a session has at the moment.
+    ///
+    /// The session is reported to one worker at a time, which has it reported again as soon as it
+    /// holds a request: so each request wakes one worker, and one that comes while another is
+    /// worked on is not left waiting. (Level triggered, a request woke ten workers for nothing.)
     private func serve(_ session: FuseSession, _ token: UInt64, _ desk: inout Desk) {
         for _ in 0..<Self.requestsPerTurn {
             var received = unsafe session.receive(&desk.request)
             if received == .nothing { received = spin(session, &desk) }
             switch received {
             case .request:
+                rearm(session, token)
                 unsafe session.process(&desk.request)
             case .nothing:
-                return
+                return rearm(session, token)
             case .end:
                 return end(session, token)
             }
         }
+    }
+
+    /// Has the session reported again; one that another worker saw end is forgotten already.
+    private func rearm(_ session: FuseSession, _ token: UInt64) {
+        try? epoll.rearm(session.descriptor, token: token)
     }
 
     /// Looks for a request again and again for a moment, unless another worker does.

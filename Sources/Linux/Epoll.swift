@@ -18,19 +18,49 @@ package struct Epoll: ~Copyable, Sendable {
         )
     }
 
-    /// Adds a descriptor; it is reported while it can be read or has failed.
-    ///
-    /// Level triggered: with several requests queued, several waiting threads are woken, each for
-    /// one; edge triggered, a second request that came before the first thread ran woke nobody.
+    /// How often a descriptor that can be read, or has failed, is reported.
+    package enum Reporting: Sendable {
+        /// To every thread that waits.
+        case always
+        /// To one thread, and to nobody else before `rearm`.
+        case once
+    }
+
+    /// Adds a descriptor.
     ///
     /// - Parameters:
     ///   - number: the descriptor; the set forgets it when it is closed.
     ///   - token: what `wait` returns for it.
+    ///   - reporting: how often it is reported.
     /// - Throws: `SystemError`.
-    package func add(_ number: Int32, token: UInt64) throws(SystemError) {
-        var event = unsafe epoll_event(events: EPOLLIN.rawValue, data: epoll_data_t(u64: token))
+    package func add(
+        _ number: Int32,
+        token: UInt64,
+        reporting: Reporting
+    ) throws(SystemError) {
+        try control(EPOLL_CTL_ADD, number, token, reporting)
+    }
+
+    /// Has a descriptor that was reported once reported again: at once, if it can be read.
+    ///
+    /// - Parameters:
+    ///   - number: the descriptor.
+    ///   - token: what `wait` returns for it.
+    /// - Throws: `SystemError` if it is not in the set any more.
+    package func rearm(_ number: Int32, token: UInt64) throws(SystemError) {
+        try control(EPOLL_CTL_MOD, number, token, .once)
+    }
+
+    private func control(
+        _ operation: Int32,
+        _ number: Int32,
+        _ token: UInt64,
+        _ reporting: Reporting
+    ) throws(SystemError) {
+        let events = EPOLLIN.rawValue | (reporting == .once ? EPOLLONESHOT.rawValue : 0)
+        var event = unsafe epoll_event(events: events, data: epoll_data_t(u64: token))
         try retryingOnInterrupt("epoll_ctl", "descriptor \(number)") {
-            unsafe epoll_ctl(descriptor.number, EPOLL_CTL_ADD, number, &event)
+            unsafe epoll_ctl(descriptor.number, operation, number, &event)
         }
     }
 
