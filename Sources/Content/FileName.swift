@@ -67,10 +67,11 @@ package func bytes(ofEscapedText text: some StringProtocol) -> [UInt8]? {
             result.append(byte)
             continue
         }
-        guard rest.popFirst() == 0x78, let high = rest.popFirst(), let low = rest.popFirst(),
-            let value = UInt8(String(decoding: [high, low], as: UTF8.self), radix: 16)
+        guard rest.popFirst() == 0x78,
+            let high = rest.popFirst().flatMap(Digest.value(ofHexDigit:)),
+            let low = rest.popFirst().flatMap(Digest.value(ofHexDigit:))
         else { return nil }
-        result.append(value)
+        result.append(high << 4 | low)
     }
     return result
 }
