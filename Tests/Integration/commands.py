@@ -21,6 +21,9 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 # From here on, an exit code names a cause: not found, denied, corrupt and so on.
 EXIT_NAMED_CAUSES = range(64, 126)
+EXIT_CORRUPT = 65
+EXIT_UNSUPPORTED = 68
+EXIT_BUSY = 70
 
 
 @dataclass(frozen=True)
@@ -104,22 +107,18 @@ class Lazypull:
         if target is None:
             target = self.workspace.directory(f"mount{self._mounts}")
         log = self.workspace / f"mount{self._mounts}.log"
-        # A target that a dead process left behind is mounted already: its successor is not.
-        before = kernel.mounts_below(target)
         process = self.start(
             "mount", "--foreground", "--cache-dir", cache, "--log-file", log, image, target
         )
+        # Being mounted says nothing: a dead process may have left that behind, and its successor
+        # may even have the same device number. Only a living one answers.
         wait_until(
-            lambda: process.poll() is not None
-            or kernel.is_mounted(target)
-            and kernel.mounts_below(target) != before,
-            f"the mount of {image}",
+            lambda: process.poll() is not None or kernel.answers(target), f"the mount of {image}"
         )
         if process.poll() is not None:
             output, errors = process.communicate(timeout=LIMIT)
             assert process.returncode > 0, f"mount ended with {process.returncode}: {errors}"
             return Result([str(part) for part in process.args], process.returncode, output, errors)
-        os.statvfs(target)
         return Mounted(target, log, process)
 
 

@@ -82,6 +82,17 @@ def is_mounted(target: Path) -> bool:
     return any(mount.path == target for mount in mounts_below(target))
 
 
+def answers(target: Path) -> bool:
+    """Whether a file system is mounted at `target` whose process is alive: statfs gets through."""
+    if not is_mounted(target):
+        return False
+    try:
+        os.statvfs(target)
+    except OSError:
+        return False
+    return True
+
+
 def _unescaped(text: str) -> str:
     """mountinfo writes blanks, tabs, newlines and backslashes as three octal digits."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

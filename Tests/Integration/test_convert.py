@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ import judges
 import oci
 import scenarios
 import tree
-from commands import EXIT_DONE, EXIT_USAGE, Lazypull, short
+from commands import EXIT_CORRUPT, EXIT_DONE, EXIT_USAGE, Lazypull, short
 from layers import MEBIBYTE, Stack, random_stack
 from rafs import ConvertedImage
+from tarball import Kind
 from workspace import LIMIT, Workspace, wait_until
 
 ORDINARY_USER = 1000
@@ -205,6 +207,22 @@ def test_paths_do_not_leave_the_image(
         return
     with lazypull.mount(layout.reference("lazy"), workspace / "cache") as mounted:
         tree.assert_same(judges.umoci_stack(stack, workspace), tree.read(mounted.path))
+
+
+@pytest.mark.parametrize("scenario", scenarios.REFUSED, ids=lambda scenario: scenario.__name__)
+def test_hard_link_that_leads_nowhere(
+    scenario: Callable[[], Stack], workspace: Workspace, lazypull: Lazypull
+) -> None:
+    """A hard link needs its first name in the same layer, before it."""
+    layout = oci.Layout.create(workspace / "source")
+    stack = scenario()
+    stack.write(layout, "source")
+    (link,) = [entry for entry in stack.layers[-1] if entry.kind is Kind.HARD_LINK]
+    layer = layout.manifest("source")["layers"][-1]["digest"]
+    result = lazypull.run("convert", layout.reference("source"), layout.reference("lazy"))
+    names = (short(layer), link.path.decode(), link.target.decode())
+    result.assert_refused(*names, codes=[EXIT_CORRUPT])
+    assert_no_image(layout.path, "lazy")
 
 
 # Interruptions

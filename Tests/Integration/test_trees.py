@@ -11,6 +11,7 @@ import pytest
 
 import judges
 import oci
+import scenarios
 import tree
 from cases import STACKS
 from commands import Lazypull
@@ -74,3 +75,20 @@ def test_image_convention(case: Case) -> None:
     assert diff_ids == data
     known = {oci.hexadecimal(digest) for digest in data}
     assert {blob.identifier for blob in case.image.bootstrap().blobs} <= known
+
+
+def test_empty_xattr_values(lazypull: Lazypull, workspace: Workspace) -> None:
+    """An attribute with an empty value is not an attribute that is missing."""
+    layout = oci.Layout.create(workspace / "layout")
+    stack = scenarios.empty_xattr_values()
+    stack.write(layout, "source")
+    image = lazypull.convert(layout.reference("source"), layout, "lazy")
+    lazypull.check(image.reference, "--against", layout.reference("source")).assert_done()
+    expected = {entry.path: tuple(sorted(entry.xattrs.items())) for entry in stack.layers[0]}
+    with (
+        lazypull.mount(image.reference, workspace / "cache") as ours,
+        judges.mounted_erofs(image.unpack(workspace / "devices"), workspace / "erofs") as kernels,
+    ):
+        for root in (ours.path, kernels):
+            found = tree.read(root)
+            assert {path: found[path].xattrs for path in expected} == expected
