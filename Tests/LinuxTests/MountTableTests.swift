@@ -37,7 +37,8 @@ struct MountTableTests {
     }
 
     @Test func listsTheMountsOfThisProcess() throws {
-        #expect(try MountTable().topmost(at: "/") != nil)
+        // Not "/": in a plain chroot that is no mount.
+        #expect(try MountTable().topmost(at: "/proc") != nil)
     }
 
     @Test func aMountThatAnswersIsAlive() throws {
