@@ -84,9 +84,9 @@ struct ImageDumpTests {
         #expect(try dump(ImageText(text).bootstrap()) == text)
     }
 
-    @Test func everyFlippedBitAndEveryCutIsAnErrorOrAnotherImage() throws {
+    @Test func flippedBitsAndCutsAreErrorsOrOtherImages() throws {
         let image = try ImageText(Self.text).bootstrap()
-        for index in image.indices {
+        for index in stride(from: 0, to: image.count, by: 3) {
             var broken = image
             broken[index] ^= 1 << UInt8(index % 8)
             // What counts is that this returns: an error or a text, never a trap.
