@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -22,6 +21,7 @@ EXIT_USAGE = 2
 # From here on, an exit code names a cause: not found, denied, corrupt and so on.
 EXIT_NAMED_CAUSES = range(64, 126)
 EXIT_CORRUPT = 65
+EXIT_NO_SPACE = 67
 EXIT_UNSUPPORTED = 68
 EXIT_BUSY = 70
 

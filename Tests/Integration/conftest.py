@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import oci
+import tree
+from cases import large_stack
 from commands import Lazypull
+from rafs import ConvertedImage
 from workspace import Workspace, open_workspace, release_all
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -101,3 +105,20 @@ def module_workspace() -> Iterator[Workspace]:
 def lazypull(binary: Path, workspace: Workspace) -> Lazypull:
     """The program under test, running in this test's workspace."""
     return Lazypull(binary, workspace)
+
+
+@pytest.fixture(scope="module")
+def image(binary: Path, module_workspace: Workspace) -> ConvertedImage:
+    """An image to mount; see `large_stack`. Where another is needed, the module has its own."""
+    layout = oci.Layout.create(module_workspace / "layout")
+    large_stack().write(layout, "source")
+    lazypull = Lazypull(binary, module_workspace)
+    return lazypull.convert(layout.reference("source"), layout, "lazy")
+
+
+@pytest.fixture(scope="module")
+def expected(image: ConvertedImage, binary: Path, module_workspace: Workspace) -> tree.Tree:
+    """The image's tree; that it is the right one is what test_trees.py says."""
+    lazypull = Lazypull(binary, module_workspace)
+    with lazypull.mount(image.reference, module_workspace / "cache") as mounted:
+        return tree.read(mounted.path)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MS_RDONLY = 1
+MS_REMOUNT = 32
 MNT_DETACH = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -91,6 +92,22 @@ def answers(target: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def read_ahead_kilobytes(target: Path) -> int:
+    """How far the kernel reads ahead in the file system at `target`."""
+    mount = mounts_below(target)[-1]
+    return int(Path(f"/sys/class/bdi/{mount.device}/read_ahead_kb").read_text())
+
+
+def mount_tmpfs(target: Path, size: int) -> None:
+    """A file system that is full after `size` bytes."""
+    _mount(Path("tmpfs"), target, "tmpfs", 0, f"size={size}")
+
+
+def remount_read_only(target: Path) -> None:
+    """From here on, writes below `target` fail with EROFS."""
+    _mount(Path("none"), target, "none", MS_REMOUNT | MS_RDONLY, "")
 
 
 def _unescaped(text: str) -> str:

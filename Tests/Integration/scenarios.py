@@ -282,9 +282,9 @@ SCENARIOS: list[Callable[[], Stack]] = [
     markers_in_missing_directories, opaque_directory_within_hidden_tree,
     opaque_directory_without_entry, back_after_whiteout, whiteout_through_symlink,
     files_through_symlink, file_through_symlink_into_opaque_directory, directory_over_symlink,
-    directory_known_from_below, hard_links, hard_link_before_replacement, repeated_entries, children_first, implicit_parents, odd_paths,
-    odd_names, long_paths, odd_times, owners_and_modes, extended_attributes, chunk_boundaries,
-    crowded_directory, every_compression,
+    directory_known_from_below, hard_links, hard_link_before_replacement, repeated_entries,
+    children_first, implicit_parents, odd_paths, odd_names, long_paths, odd_times, owners_and_modes,
+    extended_attributes, chunk_boundaries, crowded_directory, every_compression,
 ]  # fmt: skip
 
 

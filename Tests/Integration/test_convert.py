@@ -19,7 +19,8 @@ import oci
 import scenarios
 import tree
 from commands import EXIT_CORRUPT, EXIT_DONE, EXIT_USAGE, Lazypull, short
-from layers import MEBIBYTE, Stack, random_stack
+from generator import random_stack
+from layers import MEBIBYTE, Stack
 from rafs import ConvertedImage
 from tarball import Kind
 from workspace import LIMIT, Workspace, wait_until

@@ -7,6 +7,7 @@ import errno
 import mmap
 import os
 import random
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,6 +161,12 @@ def test_corrupt_chunk(
             assert failure.value.errno == errno.EIO
             wait_until(lambda: len(naming(mounted, name)) >= attempt, "a line that names the blob")
             assert len(naming(mounted, name)) == attempt, mounted.log_lines()
+            # Which bytes of the blob, and what is wrong with them.
+            (line,) = naming(mounted, name)[attempt - 1 :]
+            fields = dict(re.findall(r'(\w+)=("[^"]*"|\S+)', line))
+            start, count = int(fields["offset"]), int(fields["bytes"])
+            assert start <= offset < start + count <= path.stat().st_size
+            assert fields["cause"].strip('"'), line
         bad = {path for path in expected if read_or_error(mounted.path, path, expected) == "error"}
     assert bad == {LARGE}
 

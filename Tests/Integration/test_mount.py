@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import signal
 import stat
 import threading
@@ -16,133 +15,38 @@ import pytest
 import kernel
 import oci
 import tree
-from commands import EXIT_USAGE, Lazypull, Mounted
+from cases import FILES
+from commands import EXIT_BUSY, EXIT_DONE, EXIT_USAGE, Lazypull, Mounted
 from layers import MEBIBYTE, Stack
 from rafs import ConvertedImage
-from scenarios import directory, file
+from scenarios import file
 from workspace import LIMIT, Workspace, wait_until
-
-FILES = 24
-
-
-@pytest.fixture(scope="module")
-def image(binary: Path, module_workspace: Workspace) -> ConvertedImage:
-    """Two layers with enough data to be interrupted in."""
-    layout = oci.Layout.create(module_workspace / "layout")
-    Stack([
-        [directory(b"d"), *(file(b"d/%d" % n, content(n)) for n in range(FILES))],
-        [file(b"upper", b"upper" * 100_000)],
-    ]).write(layout, "source")  # fmt: skip
-    lazypull = Lazypull(binary, module_workspace)
-    return lazypull.convert(layout.reference("source"), layout, "lazy")
-
-
-@pytest.fixture(scope="module")
-def expected(image: ConvertedImage, binary: Path, module_workspace: Workspace) -> tree.Tree:
-    """The tree; that it is the right one is what test_trees.py says."""
-    lazypull = Lazypull(binary, module_workspace)
-    with lazypull.mount(image.reference, module_workspace / "cache") as mounted:
-        return tree.read(mounted.path)
-
-
-def content(number: int) -> bytes:
-    """Half noise, half text: chunks of which some compress."""
-    noise = random.Random(number).randbytes(MEBIBYTE // 2)
-    return noise + b"%d " % number * (MEBIBYTE // 4) + noise
-
-
-# The cache
-
-
-def test_second_mount_fetches_nothing(
-    image: ConvertedImage, expected: tree.Tree, lazypull: Lazypull, workspace: Workspace
-) -> None:
-    """The first mount fetches each chunk once; the next one on its cache, none."""
-    cache = workspace / "cache"
-    with lazypull.mount(image.reference, cache) as mounted:
-        tree.assert_same(expected, tree.read(mounted.path))
-        tree.assert_same(expected, tree.read(mounted.path))
-        first = mounted.unmount()
-    assert first["fetched-bytes"] == first["image-bytes"] > 0
-    with lazypull.mount(image.reference, cache) as mounted:
-        tree.assert_same(expected, tree.read(mounted.path))
-        second = mounted.unmount()
-    assert second["reads"] > 0
-    assert (second["fetches"], second["fetched-bytes"]) == (0, 0)
-
-
-def test_mounting_and_walking_fetch_nothing(
-    image: ConvertedImage, lazypull: Lazypull, workspace: Workspace
-) -> None:
-    """Metadata is all in the bootstrap."""
-    with lazypull.mount(image.reference, workspace / "cache") as mounted:
-        for directory_, _, names in os.walk(mounted.path):
-            for name in names:
-                os.lstat(os.path.join(directory_, name))
-        assert mounted.statistics()["fetched-bytes"] == 0
-
-
-def test_one_file_costs_one_file(
-    image: ConvertedImage, lazypull: Lazypull, workspace: Workspace
-) -> None:
-    """A read fetches what it needs and perhaps its neighbours, far from the whole image."""
-    with lazypull.mount(image.reference, workspace / "cache") as mounted:
-        (mounted.path / "upper").read_bytes()
-        statistics = mounted.statistics()
-    assert 0 < statistics["fetched-bytes"] < statistics["image-bytes"] / 2
-
-
-def test_many_readers_share_one_fetch(
-    image: ConvertedImage, lazypull: Lazypull, workspace: Workspace
-) -> None:
-    """Sixteen readers of the same cold files get right bytes, and cost one fetch a chunk."""
-    with lazypull.mount(image.reference, workspace / "cache") as mounted:
-        paths = sorted((mounted.path / "d").iterdir())
-        seen: list[tuple[str, ...]] = []
-        barrier = threading.Barrier(16)
-
-        def read_all() -> None:
-            barrier.wait(LIMIT)
-            seen.append(tuple(tree.file_digest(path) for path in paths))
-
-        run_together([read_all] * 16)
-        # The upper layer's file completes the image.
-        tree.file_digest(mounted.path / "upper")
-        statistics = mounted.unmount()
-    assert len(seen) == 16 and len(set(seen)) == 1
-    assert statistics["fetched-bytes"] == statistics["image-bytes"]
-
-
-def test_one_cache_has_one_owner(
-    image: ConvertedImage, expected: tree.Tree, lazypull: Lazypull, workspace: Workspace
-) -> None:
-    """A second process on the cache is told whose it is not, and disturbs nobody."""
-    cache = workspace / "cache"
-    with lazypull.mount(image.reference, cache) as first:
-        second = lazypull.try_mount(image.reference, cache)
-        assert not isinstance(second, Mounted), "two processes share a cache directory"
-        second.assert_refused(str(cache))
-        assert not kernel.is_mounted(workspace / "mount2")
-        tree.assert_same(expected, tree.read(first.path))
-    # The lock is gone with its owner.
-    with lazypull.mount(image.reference, cache) as third:
-        tree.assert_same(expected, tree.read(third.path))
-
 
 # Death
 
 
+# However often and wherever it strikes: before the first file, in the middle, when much is there.
+DEATHS = [0, 1, 2, 3, 5, 8, 12, 16, 20, 22]
+
+
+@pytest.mark.parametrize("page_cache", ["kept", "dropped"])
 def test_killed_during_parallel_read(
-    image: ConvertedImage, expected: tree.Tree, lazypull: Lazypull, workspace: Workspace
+    page_cache: str,
+    image: ConvertedImage,
+    expected: tree.Tree,
+    lazypull: Lazypull,
+    workspace: Workspace,
 ) -> None:
-    """After kill -9, the next mount clears the stale one, and every byte is right."""
+    """After each kill -9, the next mount clears the stale one, and every byte is right."""
     cache, target = workspace / "cache", workspace.directory("target")
-    for files_before_death in (0, 3, 9):
+    for files_before_death in DEATHS:
         mounted = lazypull.mount(image.reference, cache, target)
         read_until_killed(mounted, files_before_death)
         with pytest.raises(OSError) as failure:
             os.statvfs(target)
         assert failure.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+        if page_cache == "dropped":
+            kernel.drop_page_cache()
     with lazypull.mount(image.reference, cache, target) as mounted:
         assert len(kernel.mounts_below(target)) == 1, "stale mounts are left below the new one"
         tree.assert_same(expected, tree.read(mounted.path))
@@ -173,16 +77,53 @@ def read_until_killed(mounted: Mounted, files_before_death: int) -> None:
         assert not reader.is_alive(), "a reader hangs after the death of the mount"
 
 
-def test_live_mount_is_not_cleared(
-    image: ConvertedImage, lazypull: Lazypull, workspace: Workspace
+def test_stale_mount_in_use(
+    image: ConvertedImage, expected: tree.Tree, lazypull: Lazypull, workspace: Workspace
 ) -> None:
-    """Where something lives already, a second mount is refused, not laid over it."""
+    """A process that sits in the dead mount does not keep a new one from its place."""
+    cache, target = workspace / "cache", workspace.directory("target")
+    mounted = lazypull.mount(image.reference, cache, target)
+    sitting = workspace.start(["sleep", str(LIMIT)], cwd=target / "d")
+    mounted.kill()
+    with lazypull.mount(image.reference, cache, target) as mounted:
+        assert len(kernel.mounts_below(target)) == 1
+        tree.assert_same(expected, tree.read(target))
+        assert sitting.poll() is None
+    sitting.kill()
+
+
+@pytest.mark.parametrize("state", ["alive", "stopped"])
+def test_live_mount_is_not_cleared(
+    state: str, image: ConvertedImage, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """Where something lives, even if it does not answer, a second mount is refused in time."""
     with lazypull.mount(image.reference, workspace / "cache1") as mounted:
+        if state == "stopped":
+            mounted.process.send_signal(signal.SIGSTOP)
         result = lazypull.run(
             "mount", "--cache-dir", workspace / "cache2", image.reference, mounted.path
         )
-        result.assert_refused(str(mounted.path))
+        mounted.process.send_signal(signal.SIGCONT)
+        result.assert_refused(str(mounted.path), codes=[EXIT_BUSY])
         assert len(kernel.mounts_below(mounted.path)) == 1
+
+
+def test_race_for_a_mount_point(
+    image: ConvertedImage, expected: tree.Tree, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """Of several that want one directory at the same time, one gets it, and the others say so."""
+    target = workspace.directory("target")
+    runs = [
+        lazypull.start("mount", "--cache-dir", workspace / f"cache{n}", image.reference, target)
+        for n in range(4)
+    ]
+    codes = []
+    for run in runs:
+        run.communicate(timeout=LIMIT)
+        codes.append(run.returncode)
+    assert sorted(codes) == [EXIT_DONE, EXIT_BUSY, EXIT_BUSY, EXIT_BUSY]
+    assert len(kernel.mounts_below(target)) == 1
+    tree.assert_same(expected, tree.read(target))
 
 
 @pytest.mark.parametrize("ending", ["umount", "SIGTERM", "SIGINT"])
@@ -227,6 +168,52 @@ def test_terminated_while_busy(
         except OSError as error:
             assert error.errno in (errno.EIO, errno.ENOTCONN, errno.ECONNABORTED)
     assert mounted.process.wait(LIMIT) == 0
+
+
+def test_terminated_under_readers(
+    image: ConvertedImage, expected: tree.Tree, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """SIGTERM while many read: right bytes or an error, no reader hangs, nothing is left."""
+    mounted = lazypull.mount(image.reference, workspace / "cache")
+    wrong: list[bytes] = []
+    begun = threading.Semaphore(0)
+    paths = [path for path, record in expected.items() if record.kind == "file"]
+
+    def read_on(offset: int) -> None:
+        for path in paths[offset:] + paths[:offset]:
+            try:
+                digest = tree.file_digest(os.path.join(os.fsencode(mounted.path), path))
+            except OSError:
+                return
+            finally:
+                begun.release()
+            if digest != expected[path].digest:
+                wrong.append(path)
+
+    readers = [threading.Thread(target=read_on, args=[offset]) for offset in range(8)]
+    for reader in readers:
+        reader.start()
+    for _ in readers:
+        assert begun.acquire(timeout=LIMIT)
+    mounted.process.terminate()
+    for reader in readers:
+        reader.join(LIMIT)
+        assert not reader.is_alive(), "a reader hangs"
+    assert wrong == []
+    assert mounted.process.wait(LIMIT) == EXIT_DONE
+    assert kernel.mounts_below(workspace.path) == []
+
+
+def test_detached_with_an_open_file(
+    image: ConvertedImage, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """After `umount --lazy` the process serves on until the last file is closed."""
+    with lazypull.mount(image.reference, workspace / "cache") as mounted:
+        with open(mounted.path / "upper", "rb", buffering=0) as held:
+            kernel.unmount(mounted.path, kernel.MNT_DETACH)
+            assert held.readall() == b"upper" * 100_000
+            assert mounted.process.poll() is None
+        assert mounted.process.wait(LIMIT) == EXIT_DONE
 
 
 # Daemons
@@ -319,6 +306,12 @@ def test_permissions_hold_for_others(
             assert process.wait(LIMIT) == code
 
 
+def test_read_ahead(image: ConvertedImage, lazypull: Lazypull, workspace: Workspace) -> None:
+    """The kernel's read-ahead is the one that a mapped file of a cold image can bear."""
+    with lazypull.mount(image.reference, workspace / "cache") as mounted:
+        wait_until(lambda: kernel.read_ahead_kilobytes(mounted.path) == 256, "256 KiB read-ahead")
+
+
 def test_statfs_and_readdir(
     image: ConvertedImage, lazypull: Lazypull, workspace: Workspace
 ) -> None:
@@ -337,13 +330,3 @@ def test_statfs_and_readdir(
 def test_usage_errors(arguments: list[str], lazypull: Lazypull) -> None:
     """What cannot be meant is refused before anything is read."""
     lazypull.run("mount", *arguments).assert_refused(codes=[EXIT_USAGE])
-
-
-def run_together(actions: list) -> None:
-    """Runs each action in a thread of its own, to the end of all."""
-    threads = [threading.Thread(target=action) for action in actions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(LIMIT)
-        assert not thread.is_alive(), "a reader hangs"
