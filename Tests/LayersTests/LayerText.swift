@@ -4,7 +4,9 @@ import Content
 import Layers
 import TestSupport
 
-/// Layers for tests, written as lines of text, one for each tar entry:
+/// Layers for tests as text.
+///
+/// One line for each tar entry:
 ///
 ///     d path [mode]      directory         f path [content]   regular file
 ///     l path target      symbolic link     h path target      hard link

@@ -8,7 +8,7 @@ import Testing
 
 @Suite("Bootstrap writer")
 struct WriterTests {
-    @Test(arguments: 0..<12)
+    @Test(arguments: 0..<8)
     func randomTreesComeBack(_ seed: Int) throws {
         var generator = SeededGenerator(seed: UInt64(seed))
         let tree = Images.random(&generator, count: 10 + seed * 40)
@@ -18,7 +18,7 @@ struct WriterTests {
     }
 
     /// Every area of a bootstrap, by its first and last byte.
-    @Test(arguments: 0..<12)
+    @Test(arguments: 0..<8)
     func areasKeepTheirRulesAndNeverOverlap(_ seed: Int) throws {
         var generator = SeededGenerator(seed: 100 + UInt64(seed))
         let tree = Images.random(&generator, count: 10 + seed * 40)
