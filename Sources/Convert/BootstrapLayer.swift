@@ -18,12 +18,12 @@ struct BootstrapLayer {
     ///
     /// - Parameters:
     ///   - image: the image.
-    ///   - chunkSize: the size of a full chunk, in bytes.
+    ///   - options: how the image was converted.
     /// - Throws: `ContentError` if the tree holds what RAFS v6 cannot.
-    init(_ image: MergedImage, chunkSize: UInt32) throws(ContentError) {
+    init(_ image: MergedImage, _ options: ConversionOptions) throws(ContentError) {
         var writer = TarWriter(ArraySink())
         try writer.addDirectory("image")
-        let bootstrap = try image.bootstrap(chunkSize: chunkSize)
+        let bootstrap = try image.bootstrap(options)
         try writer.addFile("image/image.boot", bootstrap.rawSpan)
         for layer in image.layers {
             let path = "image/\(layer.blob.digest.hex)"

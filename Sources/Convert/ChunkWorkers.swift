@@ -79,13 +79,13 @@ final class ChunkWorkers: Sendable {
     ///
     /// - Parameters:
     ///   - threads: how many workers.
-    ///   - level: the level of compression.
+    ///   - level: zstd's level; nil to compress nothing.
     ///   - body: gets the workers.
     /// - Returns: what the body returns.
     /// - Throws: what the body throws, or an error if no thread can be had.
     static func run<T>(
         threads: Int,
-        level: Int32,
+        level: Int32?,
         _ body: (ChunkWorkers) throws -> T
     ) throws -> T {
         let workers = ChunkWorkers()
@@ -107,7 +107,8 @@ final class ChunkWorkers: Sendable {
         queue.update { $0.jobs.append((job, known)) }
     }
 
-    private func work(level: Int32) {
+    private func work(level: Int32?) {
+        guard let level else { return work(with: nil) }
         let compressor: ChunkCompressor
         do throws(ContentError) {
             compressor = try ChunkCompressor(level: level)
@@ -117,13 +118,14 @@ final class ChunkWorkers: Sendable {
         work(with: compressor)
     }
 
-    private func work(with compressor: consuming ChunkCompressor) {
+    private func work(with compressor: consuming ChunkCompressor?) {
         while let (job, known) = next() {
             do throws(ContentError) {
                 job.digest = StreamingDigest.digest(of: job.content)
                 job.isCompressed = false
                 if !known.contains(job.digest) {
-                    job.isCompressed = try compressor.compress(job.content, into: &job.compressed)
+                    job.isCompressed =
+                        try compressor?.compress(job.content, into: &job.compressed) ?? false
                 }
                 job.error = nil
             } catch {

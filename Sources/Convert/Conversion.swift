@@ -14,15 +14,26 @@ package struct ConversionOptions: Sendable {
     package var threads: Int
     /// The size of a full chunk, in bytes: a power of two, 4096...2^24.
     package var chunkSize: UInt32
-    /// The zstd level.
-    package var level: Int32
+    /// The zstd level, 1...22; nil to store chunks as they are.
+    package var compressionLevel: Int32?
+    /// Whether a file that cannot be kept whole is an error instead of a warning.
+    package var isStrict: Bool
 
     /// Options; those not given are the defaults.
-    package init(threads: Int, chunkSize: UInt32 = 1 << 20, level: Int32 = 3) {
+    package init(
+        threads: Int,
+        chunkSize: UInt32 = 1 << 20,
+        compressionLevel: Int32? = 3,
+        isStrict: Bool = false
+    ) {
         self.threads = max(1, threads)
         self.chunkSize = chunkSize
-        self.level = level
+        self.compressionLevel = compressionLevel
+        self.isStrict = isStrict
     }
+
+    /// How chunks are stored, as the image says it.
+    var compressor: Compressor { compressionLevel == nil ? .none : .zstd }
 }
 
 /// What a conversion made.
@@ -96,7 +107,7 @@ package struct Conversion {
         let meter = LayerProgressMeter(image.manifest.layers, show: progress)
         let layers = try convertLayers(of: image, meter)
         let merged = try MergedImage(layers)
-        let bootstrap = try BootstrapLayer(merged, chunkSize: options.chunkSize)
+        let bootstrap = try BootstrapLayer(merged, options)
         let bootstrapBlob = try destination.putBlob(bootstrap.gzip, mediaType: .layerGzip)
         let manifest = try putManifest(of: image, layers, bootstrapBlob, bootstrap.diffID)
         return ConversionReport(
@@ -128,7 +139,8 @@ package struct Conversion {
     ) throws -> [ConvertedLayer] {
         let layers = image.manifest.layers
         let diffIDs = image.config.diffIDs
-        return try ChunkWorkers.run(threads: options.threads, level: options.level) { workers in
+        return try ChunkWorkers.run(threads: options.threads, level: options.compressionLevel) {
+            workers in
             let conversion = LayerConversion(
                 source: source,
                 destination: destination,

@@ -51,7 +51,7 @@ struct LayerConversion {
             writer: BlobWriter(
                 to: UploadSink(upload),
                 chunkSize: options.chunkSize,
-                compressor: .zstd
+                compressor: options.compressor
             ),
             workers: workers,
             chunkSize: Int(options.chunkSize),
@@ -59,6 +59,11 @@ struct LayerConversion {
             meter: meter
         )
         var layerTree = try readTree(stream, layer, into: &chunker)
+        if options.isStrict, let warning = layerTree.warnings.first {
+            throw ContentError.unsupported(
+                "layer \(layer.digest): \(layerTree.warnings.count) things cannot be kept: \(warning)"
+            )
+        }
         var (writer, indexes) = try chunker.finish()
         layerTree.tree.mapChunks { address in
             ChunkAddress(blob: 0, index: indexes[Int(address.index)])
@@ -104,7 +109,7 @@ struct LayerConversion {
             tree: tree,
             blobs: entry.map { [$0] } ?? [],
             chunkSize: options.chunkSize,
-            flags: BootstrapWriter.defaultFlags
+            flags: BootstrapWriter.flags(options.compressor)
         )
         writer.marksImplicitDirectories = true
         return try writer.write { chunks[Int($0.index)] }

@@ -52,10 +52,10 @@ struct MergedImage {
 
     /// The bootstrap of the whole image.
     ///
-    /// - Parameter chunkSize: the size of a full chunk, in bytes.
+    /// - Parameter options: how the image was converted.
     /// - Returns: its bytes.
     /// - Throws: `ContentError` if the tree holds what RAFS v6 cannot.
-    func bootstrap(chunkSize: UInt32) throws(ContentError) -> [UInt8] {
+    func bootstrap(_ options: ConversionOptions) throws(ContentError) -> [UInt8] {
         let blobs = layers.compactMap { layer in
             guard var entry = layer.entry else { return BlobTableEntry?.none }
             entry.id = layer.blob.digest.hex
@@ -67,8 +67,8 @@ struct MergedImage {
         let writer = BootstrapWriter(
             tree: tree,
             blobs: blobs,
-            chunkSize: chunkSize,
-            flags: BootstrapWriter.defaultFlags
+            chunkSize: options.chunkSize,
+            flags: BootstrapWriter.flags(options.compressor)
         )
         return try writer.write { layers[Int($0.blob)].chunks[Int($0.index)] }
     }

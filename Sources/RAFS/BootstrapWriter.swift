@@ -23,10 +23,16 @@ package struct BootstrapWriter {
     /// that merging it later follows the same rules as merging the layer's tree.
     package var marksImplicitDirectories = false
 
-    /// The flags of an image whose chunks are compressed by zstd and digested by SHA-256.
-    package static let defaultFlags: BootstrapFlags = [
-        .zstd, .sha256, .explicitOwners, .inlinedChunkDigests, .notEncrypted,
-    ]
+    /// The flags of an image whose chunks are digested by SHA-256.
+    ///
+    /// - Parameter compressor: how chunks are stored: zstd or none, which is all that is written.
+    /// - Returns: the flags.
+    package static func flags(_ compressor: Compressor) -> BootstrapFlags {
+        [
+            compressor == .none ? .uncompressed : .zstd, .sha256, .explicitOwners,
+            .inlinedChunkDigests, .notEncrypted,
+        ]
+    }
 
     /// A writer of a tree.
     package init(tree: FileTree, blobs: [BlobTableEntry], chunkSize: UInt32, flags: BootstrapFlags)

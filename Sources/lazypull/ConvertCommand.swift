@@ -10,10 +10,34 @@ internal import OCI
 enum ConvertCommand {
     static let applet = Applet(syntax: syntax, run: run)
 
+    private static let chunkSizes = (12...24).map { (name: sizeName(bits: $0), bits: $0) }
+    private static let chunkSize = Option(
+        "chunk-size",
+        value: OptionValue("SIZE", .choice(chunkSizes.map(\.name)), fallback: "1M"),
+        help: "Cut contents into chunks of this size."
+    )
+    private static let compressor = Option(
+        "compressor",
+        value: OptionValue("NAME", .choice(["zstd", "none"]), fallback: "zstd"),
+        help: "Compress chunks with zstd, or store them as they are."
+    )
+    private static let compressionLevel = Option(
+        "compression-level",
+        value: OptionValue("N", .integer(1...22), fallback: "3"),
+        help: "Compress at zstd's level N."
+    )
+    private static let strict = Option(
+        "strict",
+        help: "Fail where something of a file cannot be kept, instead of warning."
+    )
+
     private static let syntax = Syntax(
         name: "convert",
         summary: "Turn an OCI image into one that can be mounted lazily",
-        options: [SharedOptions.threads, SharedOptions.quiet, SharedOptions.output],
+        options: [
+            chunkSize, compressor, compressionLevel, strict, SharedOptions.threads,
+            SharedOptions.quiet, SharedOptions.output,
+        ],
         operands: [
             Operand("SOURCE", SharedOptions.image, help: "The image to convert, oci:DIR[:TAG]."),
             Operand("TARGET", SharedOptions.image, help: "Where it goes, oci:DIR[:TAG]."),
@@ -27,7 +51,7 @@ enum ConvertCommand {
             from: Images.source(source),
             to: Images.destination(target),
             tag: target.tag ?? ImageName.defaultTag,
-            options: ConversionOptions(threads: SharedOptions.threadCount(arguments))
+            options: options(arguments)
         )
         let reporter = ProgressReporter(
             "converting",
@@ -52,6 +76,22 @@ enum ConvertCommand {
             json: json(report, seconds: seconds)
         )
         return .done
+    }
+
+    /// `4K` for 12, `1M` for 20.
+    private static func sizeName(bits: Int) -> String {
+        bits < 20 ? "\(1 << (bits - 10))K" : "\(1 << (bits - 20))M"
+    }
+
+    private static func options(_ arguments: ParsedArguments) -> ConversionOptions {
+        let size = chunkSizes.first { $0.name == arguments.text(chunkSize) }
+        let level = arguments.integer(compressionLevel) ?? 3
+        return ConversionOptions(
+            threads: SharedOptions.threadCount(arguments),
+            chunkSize: 1 << UInt32(size?.bits ?? 20),
+            compressionLevel: arguments.text(compressor) == "none" ? nil : Int32(level),
+            isStrict: arguments.has(strict)
+        )
     }
 
     private static func text(_ report: ConversionReport, target: ImageName) -> String {

@@ -90,7 +90,7 @@ struct ConvertedLayout {
             tree: tree,
             blobs: [entry],
             chunkSize: 4096,
-            flags: BootstrapWriter.defaultFlags
+            flags: BootstrapWriter.flags(.zstd)
         )
         return try writer.write { chunks[Int($0.index)] }
     }

@@ -49,7 +49,7 @@ enum Images {
             tree: tree,
             blobs: blobs,
             chunkSize: 4096,
-            flags: BootstrapWriter.defaultFlags
+            flags: BootstrapWriter.flags(.zstd)
         )
         writer.prefetch = prefetch
         return try writer.write { chunk($0) }

@@ -234,7 +234,7 @@ struct WriterTests {
                 tree: tree,
                 blobs: [],
                 chunkSize: 4096,
-                flags: BootstrapWriter.defaultFlags
+                flags: BootstrapWriter.flags(.zstd)
             )
             writer.marksImplicitDirectories = isMarked
             let result = try Images.tree(of: writer.write { _ in nil })
