@@ -11,7 +11,7 @@ import Synchronization
 /// `ChunkWorkers.submit` and `waitUntilDone` the job is the worker's alone.
 @safe
 final class ChunkJob: @unchecked Sendable {
-    // @unchecked: the monitor's lock passes the job from one thread to the other, as said above.
+    // @unchecked: semaphores pass the job from one thread to the other, as said above.
     /// Room for one full chunk.
     let buffer: UnsafeMutableRawBufferPointer
     /// How many bytes of the buffer are content.
@@ -22,7 +22,8 @@ final class ChunkJob: @unchecked Sendable {
     fileprivate(set) var compressed: [UInt8] = []
     fileprivate(set) var isCompressed = false
     fileprivate(set) var error: ContentError?
-    fileprivate let isDone = Monitor(false)
+    /// Raised once for each time that the job was submitted.
+    fileprivate let done = Semaphore()
 
     init(chunkSize: Int) {
         unsafe buffer = .allocate(byteCount: chunkSize, alignment: 4096)
@@ -46,7 +47,7 @@ final class ChunkJob: @unchecked Sendable {
     ///
     /// - Throws: `ContentError` if it failed.
     func waitUntilDone() throws(ContentError) {
-        isDone.wait { (done: inout Bool) -> Void? in done ? () : nil }
+        done.wait()
         if let error { throw error }
     }
 }
@@ -68,12 +69,12 @@ final class KnownDigests: Sendable {
 
 /// The threads that digest and compress chunks, for all layers of a conversion.
 final class ChunkWorkers: Sendable {
-    private struct Queue {
-        var jobs: [(job: ChunkJob, known: KnownDigests)] = []
-        var isClosed = false
-    }
+    private typealias Work = (job: ChunkJob, known: KnownDigests)
 
-    private let queue = Monitor(Queue())
+    private let queue = Mutex<[Work]>([])
+    /// Counts queued jobs, so that one worker is woken for one job, which may be a file of ten
+    /// bytes; at the end it is raised once per worker.
+    private let work = Semaphore()
 
     /// Runs the body with workers at its service, and ends them after it.
     ///
@@ -96,15 +97,15 @@ final class ChunkWorkers: Sendable {
             try? group.start(name: "compress") { workers.work(level: level) }
         }
         let result = Result { try body(workers) }
-        workers.queue.update { $0.isClosed = true }
+        for _ in 0..<max(1, threads) { workers.work.signal() }
         group.wait()
         return try result.get()
     }
 
     /// Hands a filled job to the workers.
     func submit(_ job: ChunkJob, known: KnownDigests) {
-        job.isDone.update { $0 = false }
-        queue.update { $0.jobs.append((job, known)) }
+        queue.withLock { $0.append((job, known)) }
+        work.signal()
     }
 
     private func work(level: Int32?) {
@@ -131,7 +132,7 @@ final class ChunkWorkers: Sendable {
             } catch {
                 job.error = error
             }
-            job.isDone.update { $0 = true }
+            job.done.signal()
         }
     }
 
@@ -139,14 +140,13 @@ final class ChunkWorkers: Sendable {
     private func fail(_ error: ContentError) {
         while let (job, _) = next() {
             job.error = error
-            job.isDone.update { $0 = true }
+            job.done.signal()
         }
     }
 
-    private func next() -> (job: ChunkJob, known: KnownDigests)? {
-        queue.wait { (queue: inout Queue) -> (ChunkJob, KnownDigests)?? in
-            if !queue.jobs.isEmpty { return .some(queue.jobs.removeFirst()) }
-            return queue.isClosed ? .some(nil) : .none
-        }
+    /// The next job; nil at the end.
+    private func next() -> Work? {
+        work.wait()
+        return queue.withLock { $0.isEmpty ? nil : $0.removeFirst() }
     }
 }
