@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What convert's options change, and what they must not."""
+
+from __future__ import annotations
+
+import pytest
+
+import judges
+import oci
+import scenarios
+import tree
+from commands import Lazypull
+from workspace import Workspace
+
+OPTIONS = [
+    ("--chunk-size", "4K"),
+    ("--chunk-size", "64K", "--compression-level", "19"),
+    ("--chunk-size", "16M"),
+    ("--compressor", "none"),
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
+def test_options_change_no_file(
+    options: tuple[str, ...], workspace: Workspace, lazypull: Lazypull
+) -> None:
+    """Chunks of every size, compressed or not: the kernel, our mount and check see the same tree."""
+    stack = scenarios.chunk_boundaries()
+    layout = oci.Layout.create(workspace / "layout")
+    stack.write(layout, "source")
+    source = layout.reference("source")
+    image = lazypull.convert(source, layout, "lazy", *options)
+    lazypull.check(image.reference, "--against", source).assert_done()
+    expected = judges.umoci_stack(stack, workspace)
+    with lazypull.mount(image.reference, workspace / "cache") as mounted:
+        tree.assert_same(expected, tree.read(mounted.path))
+    unpacked = image.unpack(workspace / "devices")
+    with judges.mounted_erofs(unpacked, workspace / "erofs") as mounted_path:
+        tree.assert_same(expected, tree.read(mounted_path))
+
+
+def test_strict_refuses_what_cannot_be_kept(workspace: Workspace, lazypull: Lazypull) -> None:
+    """An attribute outside of EROFS' namespaces: a warning that names it, or with --strict the end."""
+    stack = scenarios.Stack([[scenarios.file(b"f", b"x", xattrs={"system.unknown": b"v"})]])
+    layout = oci.Layout.create(workspace / "layout")
+    stack.write(layout, "source")
+    source = layout.reference("source")
+    result = lazypull.run("convert", source, layout.reference("lazy"))
+    result.assert_done()
+    assert "f: xattr system.unknown cannot be stored" in result.errors
+    refused = lazypull.run("convert", "--strict", source, layout.reference("strict"))
+    refused.assert_refused("system.unknown", codes=[68])
+    assert "strict" not in layout.tags()
