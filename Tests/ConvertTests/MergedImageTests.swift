@@ -109,7 +109,7 @@ struct MergedImageTests {
 
     @Test func theBootstrapNamesTheWholeBlobs() throws {
         let image = try MergedImage([layer(0xa0, chunks: [1, 2], files: ["f": [0, 1]])])
-        let bytes = try image.bootstrap(chunkSize: 4096)
+        let bytes = try image.bootstrap(ConversionOptions(threads: 1, chunkSize: 4096))
         let layout = try BootstrapLayout(bytes.rawSpan)
         #expect(layout.blobs.map(\.id) == [digest(0xa0).hex])
         #expect(layout.blobs.map(\.compressedSize) == [1_000_000])
@@ -119,7 +119,7 @@ struct MergedImageTests {
 
     @Test func anImageWithoutContentHasNoBlobs() throws {
         let image = try MergedImage([layer(0xa0, chunks: [], files: ["empty": []])])
-        let bytes = try image.bootstrap(chunkSize: 4096)
+        let bytes = try image.bootstrap(ConversionOptions(threads: 1, chunkSize: 4096))
         #expect(try BootstrapLayout(bytes.rawSpan).blobs.isEmpty)
         #expect(try MergedImage([]).layers.isEmpty)
     }
@@ -133,9 +133,13 @@ struct MergedImageTests {
             return layer
         }
         let most = try MergedImage(Array(layers.prefix(254)))
-        #expect(throws: Never.self) { try most.bootstrap(chunkSize: 4096) }
+        #expect(throws: Never.self) {
+            try most.bootstrap(ConversionOptions(threads: 1, chunkSize: 4096))
+        }
         let image = try MergedImage(layers)
-        let error = #expect(throws: ContentError.self) { try image.bootstrap(chunkSize: 4096) }
+        let error = #expect(throws: ContentError.self) {
+            try image.bootstrap(ConversionOptions(threads: 1, chunkSize: 4096))
+        }
         #expect(error?.message == "300 data blobs; a RAFS v6 image has at most 254")
     }
 }
