@@ -4,6 +4,7 @@
 
 import Content
 package import Distribution
+package import Layers
 import Linux
 package import OCI
 import RAFS
@@ -16,12 +17,20 @@ package struct ConversionOptions: Sendable {
     package var chunkSize: UInt32
     /// The zstd level.
     package var level: Int32
+    /// What a layer may cost.
+    package var limits: LayerLimits
 
     /// Options; those not given are the defaults.
-    package init(threads: Int, chunkSize: UInt32 = 1 << 20, level: Int32 = 3) {
+    package init(
+        threads: Int,
+        chunkSize: UInt32 = 1 << 20,
+        level: Int32 = 3,
+        limits: LayerLimits = .standard
+    ) {
         self.threads = max(1, threads)
         self.chunkSize = chunkSize
         self.level = level
+        self.limits = limits
     }
 }
 
@@ -95,7 +104,7 @@ package struct Conversion {
         try refuseConverted(image)
         let meter = LayerProgressMeter(image.manifest.layers, show: progress)
         let layers = try convertLayers(of: image, meter)
-        let merged = try MergedImage(layers)
+        let merged = try MergedImage(layers, limits: options.limits)
         let bootstrap = try BootstrapLayer(merged, chunkSize: options.chunkSize)
         let bootstrapBlob = try destination.putBlob(bootstrap.gzip, mediaType: .layerGzip)
         let manifest = try putManifest(of: image, layers, bootstrapBlob, bootstrap.diffID)
