@@ -30,6 +30,7 @@ struct LayerChunkerTests {
                 workers: workers,
                 chunkSize: chunkSize,
                 runningLimit: running,
+                pieceLimit: 1 << 20,
                 meter: LayerProgressMeter([]) { _ in }
             )
             var addresses: [[ChunkAddress]] = []
@@ -128,6 +129,7 @@ struct LayerChunkerTests {
                 workers: workers,
                 chunkSize: 4096,
                 runningLimit: 2,
+                pieceLimit: 1 << 20,
                 meter: LayerProgressMeter([]) { _ in }
             )
             var stream = TrickleStream(lines(200), piece: 1000)
