@@ -110,16 +110,18 @@ class Lazypull:
         process = self.start(
             "mount", "--foreground", "--cache-dir", cache, "--log-file", log, image, target
         )
-        # Being mounted says nothing: a dead process may have left that behind, and its successor
-        # may even have the same device number. Only a living one answers.
+        mounted = Mounted(target, log, process)
+        # The mount table says nothing: a dead process may have left a mount there. And while the
+        # new one is tried by its own process, it is busy.
         wait_until(
-            lambda: process.poll() is not None or kernel.answers(target), f"the mount of {image}"
+            lambda: process.poll() is not None or mounted.is_announced(), f"the mount of {image}"
         )
         if process.poll() is not None:
             output, errors = process.communicate(timeout=LIMIT)
             assert process.returncode > 0, f"mount ended with {process.returncode}: {errors}"
             return Result([str(part) for part in process.args], process.returncode, output, errors)
-        return Mounted(target, log, process)
+        assert kernel.fuse_answers(target), f"{target} is not a living mount, as the log says"
+        return mounted
 
 
 class Mounted:
@@ -159,6 +161,10 @@ class Mounted:
         self.process.send_signal(signal.SIGUSR1)
         wait_until(lambda: len(self._statistics_lines()) > before, "a statistics line")
         return _statistics(self._statistics_lines()[-1])
+
+    def is_announced(self) -> bool:
+        """Whether the log says that the mount is ready."""
+        return any(re.search(r" info mounted\b", line) for line in self.log_lines())
 
     def log_lines(self) -> list[str]:
         """The log so far, line by line."""

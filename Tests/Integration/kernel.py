@@ -17,6 +17,7 @@ from pathlib import Path
 MS_RDONLY = 1
 MS_REMOUNT = 32
 MNT_DETACH = 2
+FUSE_SUPER_MAGIC = 0x65735546
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -83,15 +84,14 @@ def is_mounted(target: Path) -> bool:
     return any(mount.path == target for mount in mounts_below(target))
 
 
-def answers(target: Path) -> bool:
-    """Whether a file system is mounted at `target` whose process is alive: statfs gets through."""
-    if not is_mounted(target):
-        return False
-    try:
-        os.statvfs(target)
-    except OSError:
-        return False
-    return True
+def fuse_answers(target: Path) -> bool:
+    """Whether a FUSE file system is at `target` and its process alive.
+
+    One statfs(2) tells: what a dead process left fails it, and what lies below is of another type.
+    """
+    # f_type is the first member; the rest of struct statfs has room, and is not looked at.
+    buffer = (ctypes.c_long * 64)()
+    return _libc.statfs(os.fsencode(target), buffer) == 0 and buffer[0] == FUSE_SUPER_MAGIC
 
 
 def read_ahead_kilobytes(target: Path) -> int:
