@@ -37,6 +37,7 @@ let package = Package(
         .target(name: "CLinux"),
         .systemLibrary(name: "CZlib"),
         .systemLibrary(name: "CZstd"),
+        .systemLibrary(name: "CLZ4"),
         .systemLibrary(name: "CCrypto"),
         .target(name: "CFuse"),
     ]
@@ -46,7 +47,7 @@ let package = Package(
         + module("Arguments", ["CLinux"])
         + module("Log", ["CLinux"])
         // Floor 2: formats and engines.
-        + module("Compression", ["Content", "CZlib", "CZstd", "CCrypto"])
+        + module("Compression", ["Content", "CZlib", "CZstd", "CLZ4", "CCrypto"])
         + module("OCI", ["Content"])
         + module("Tar", ["Content"])
         + module("FUSE", ["Linux", "CFuse", "CLinux"])

@@ -13,17 +13,21 @@ struct BlobCheck {
     private let blob: Descriptor
     /// The records of its chunks; nil for a blob that the bootstrap does not name.
     private let chunks: ImageMetadata.BlobChunks?
+    /// Whether the blob must end in a table of contents: those of nydus before 2.2 do not.
+    private let hasTOC: Bool
     private let meter: LayerProgressMeter
 
     init(
         _ blob: Descriptor,
         of source: any ImageSource,
         chunks: ImageMetadata.BlobChunks?,
+        hasTOC: Bool,
         meter: LayerProgressMeter
     ) {
         self.source = source
         self.blob = blob
         self.chunks = chunks
+        self.hasTOC = hasTOC
         self.meter = meter
     }
 
@@ -74,46 +78,94 @@ struct BlobCheck {
     ) throws(ContentError) {
         var decompressor = try ChunkDecompressor()
         var places = ChunkPlaces(viewSize: chunks.viewSize)
+        // The chunk, or the batch it is a member of.
+        var unit = unsafe UnsafeRawBufferPointer(start: nil, count: 0)
         for index in 0..<chunks.table.count {
             let chunk = try chunks.chunk(at: index)
-            try places.take(chunk, at: index)
-            let stored = unsafe UnsafeMutableRawBufferPointer(
-                rebasing: storedMemory[..<Int(chunk.compressedSize)]
+            if try places.take(chunk, at: index) {
+                unsafe unit = try unsafe readUnit(
+                    of: chunk,
+                    at: index,
+                    chunks.coding,
+                    &stream,
+                    &decompressor,
+                    storedMemory,
+                    contentMemory
+                )
+            }
+            let start = Int(chunk.unitOffset)
+            let content = unsafe unit[start..<start + Int(chunk.uncompressedSize)]
+            try check(
+                unsafe RawSpan(_unsafeBytes: UnsafeRawBufferPointer(rebasing: content)),
+                of: chunk,
+                at: index,
+                chunks.coding
             )
-            guard try unsafe stream.readFully(into: stored) == stored.count else {
-                throw .truncated("the blob ends in chunk \(index), before byte \(places.storedEnd)")
-            }
-            var content = UnsafeRawBufferPointer(stored)
-            if chunk.isCompressed {
-                let output = unsafe UnsafeMutableRawBufferPointer(
-                    rebasing: contentMemory[..<Int(chunk.uncompressedSize)]
-                )
-                do throws(ContentError) {
-                    try unsafe decompressor.decompress(content, into: output)
-                } catch {
-                    throw error.at("chunk \(index) at \(chunk.compressedOffset)")
-                }
-                unsafe content = UnsafeRawBufferPointer(output)
-            }
-            let digest = unsafe StreamingDigest.digest(of: RawSpan(_unsafeBytes: content))
-            guard digest == chunk.digest else {
-                throw .corrupt(
-                    "chunk \(index) at \(chunk.compressedOffset)+\(chunk.compressedSize):"
-                        + " digest mismatch: expected \(chunk.digest), found \(digest)"
-                )
-            }
             meter.report()
+        }
+    }
+
+    /// Reads what is stored next, and decompresses it.
+    private func readUnit(
+        of chunk: Chunk,
+        at index: Int,
+        _ coding: ChunkCoding,
+        _ stream: inout VerifyingStream<AnyByteStream>,
+        _ decompressor: inout ChunkDecompressor,
+        _ storedMemory: UnsafeMutableRawBufferPointer,
+        _ contentMemory: UnsafeMutableRawBufferPointer
+    ) throws(ContentError) -> UnsafeRawBufferPointer {
+        let stored = unsafe UnsafeMutableRawBufferPointer(
+            rebasing: storedMemory[..<Int(chunk.compressedSize)]
+        )
+        guard try unsafe stream.readFully(into: stored) == stored.count else {
+            throw .truncated("the blob ends in chunk \(index) at \(chunk.compressedOffset)")
+        }
+        guard chunk.isCompressed else { return UnsafeRawBufferPointer(stored) }
+        let output = unsafe UnsafeMutableRawBufferPointer(
+            rebasing: contentMemory[..<Int(chunk.unitSize)]
+        )
+        do throws(ContentError) {
+            try unsafe decompressor.decompress(
+                UnsafeRawBufferPointer(stored),
+                by: coding.compressor,
+                into: output
+            )
+        } catch {
+            throw error.at("chunk \(index) at \(chunk.compressedOffset)")
+        }
+        return UnsafeRawBufferPointer(output)
+    }
+
+    private func check(
+        _ content: RawSpan,
+        of chunk: Chunk,
+        at index: Int,
+        _ coding: ChunkCoding
+    ) throws(ContentError) {
+        // Nobody says the digest, and no file of the image has the chunk: the blob's own must do.
+        guard chunk.digest != .zero else { return }
+        let digest = coding.digester.digest(of: content)
+        guard digest == chunk.digest else {
+            throw .corrupt(
+                "chunk \(index) at \(chunk.compressedOffset)+\(chunk.compressedSize):"
+                    + " digest mismatch: expected \(coding.digester):\(chunk.digest.hex),"
+                    + " found \(digest.hex)"
+            )
         }
     }
 
     /// Checks the parts after the chunks against the bootstrap layer.
     private func checkTail() throws {
-        let ranges = try source.blobSource(blob)
-        let tailSize = min(UInt64(BlobTOC.maximumTailSize), ranges.size)
-        let tail = try bytes(of: ranges, at: ranges.size - tailSize, count: tailSize)
-        let toc = try BlobTOC(tail: tail.rawSpan, blobSize: ranges.size)
+        let parts = BlobParts(try source.blobSource(blob))
+        guard let toc = try parts.tableOfContents() else {
+            guard !hasTOC else {
+                throw ContentError.corrupt("it does not end in a table of contents")
+            }
+            return
+        }
         for entry in toc.entries where entry.name != BlobTOC.Name.chunks {
-            let content = try part(entry, ranges)
+            let content = try parts.part(entry)
             switch entry.name {
             case BlobTOC.Name.bootstrap:
                 let layout = try BootstrapLayout(content.rawSpan)
@@ -130,50 +182,11 @@ struct BlobCheck {
         guard chunks == nil || toc.entry(named: BlobTOC.Name.chunkInfo) != nil else {
             throw ContentError.corrupt("it carries no chunk-info table")
         }
-        guard toc.entry(named: BlobTOC.Name.bootstrap) != nil else {
+        // Without chunks there is nothing else that it could be for.
+        let hasBootstrap = chunks?.table.features.contains(.inlinedBootstrap) ?? true
+        guard !hasBootstrap || toc.entry(named: BlobTOC.Name.bootstrap) != nil else {
             throw ContentError.corrupt("it carries no bootstrap of its layer")
         }
-    }
-
-    /// The most that a part other than the chunks may have, stored or uncompressed, in bytes.
-    private static let partLimit = 4 << 30
-
-    private func bytes(
-        of ranges: any BlobSource,
-        at offset: UInt64,
-        count: UInt64
-    ) throws(ContentError) -> [UInt8] {
-        guard count <= UInt64(Self.partLimit) else {
-            throw ContentError(.limitExceeded, "a part of \(count) bytes")
-        }
-        var bytes = [UInt8](repeating: 0, count: Int(count))
-        var span = bytes.mutableSpan
-        try unsafe span.withUnsafeMutableBytes { (buffer) throws(ContentError) in
-            try unsafe ranges.fetch(at: CompressedOffset(offset), into: buffer)
-        }
-        return bytes
-    }
-
-    /// A part of the blob, uncompressed and verified.
-    private func part(
-        _ entry: BlobTOC.Entry,
-        _ ranges: any BlobSource
-    ) throws(ContentError) -> [UInt8] {
-        let stored = try bytes(of: ranges, at: entry.offset, count: entry.compressedSize)
-        let content =
-            entry.compressor == .zstd
-            ? try ZstdBuffer.decompress(
-                stored.rawSpan,
-                expectedSize: Int(clamping: entry.uncompressedSize),
-                limit: Self.partLimit
-            ) : stored
-        let digest = StreamingDigest.digest(of: content)
-        guard entry.digest == .zero || digest == entry.digest else {
-            throw .corrupt(
-                "part \(entry.name): digest mismatch: expected \(entry.digest), found \(digest)"
-            )
-        }
-        return content
     }
 }
 
@@ -183,16 +196,20 @@ private struct ChunkPlaces {
     let viewSize: UInt64
     private(set) var storedEnd: UInt64 = 0
     private var viewEnd: UInt64 = 0
+    /// What was taken last: a batch is stored once for all its members.
+    private var last: Chunk?
 
     init(viewSize: UInt64) {
         self.viewSize = viewSize
     }
 
     /// Takes the next chunk's places, all within 2^44 by the width of their fields.
-    mutating func take(_ chunk: Chunk, at index: Int) throws(ContentError) {
-        let sizes = 1...BootstrapFormat.maximumChunkSize
-        guard chunk.compressedOffset.bytes == storedEnd, sizes.contains(chunk.compressedSize),
-            sizes.contains(chunk.uncompressedSize)
+    ///
+    /// - Returns: false if it is stored together with the one before it.
+    mutating func take(_ chunk: Chunk, at index: Int) throws(ContentError) -> Bool {
+        let isNew = last?.sharesUnit(with: chunk) != true
+        guard !isNew || chunk.compressedOffset.bytes == storedEnd,
+            chunk.isPlausible(maximumSize: BootstrapFormat.maximumChunkSize)
         else {
             throw .corrupt(
                 "chunk \(index) is said to be at \(chunk.compressedOffset)"
@@ -207,8 +224,10 @@ private struct ChunkPlaces {
                     + " \(viewSize) bytes, in which the one before it ends at \(viewEnd)"
             )
         }
-        storedEnd += UInt64(chunk.compressedSize)
+        if isNew { storedEnd += UInt64(chunk.compressedSize) }
         viewEnd = end.roundedUp(toMultipleOf: Chunk.alignment)
+        last = chunk
+        return isNew
     }
 }
 

@@ -50,7 +50,7 @@ package struct ImageCheck {
     /// - Throws: an error that names the first thing that is wrong with the image itself.
     package func run(against original: (any ImageSource)?) throws -> CheckReport {
         let image = try ConvertedImage(source)
-        let metadata = try ImageMetadata(image)
+        let metadata = try ImageMetadata(image, at: source)
         let view = Bootstrap(bytes: metadata.bootstrap.rawSpan, layout: metadata.layout)
         let contentSize = try view.verifyChunks { (address) throws(ContentError) in
             try metadata.chunk(at: address)
@@ -102,11 +102,21 @@ package struct ImageCheck {
             if let id = blob.digest { chunks[id] = records }
         }
         let known = chunks
+        let withoutTOC = Set(
+            metadata.layout.blobs.filter { !$0.features.contains(.hasTOC) }.map(\.id)
+        )
         let blobs = image.image.manifest.dataBlobs
         let meter = LayerProgressMeter(blobs, show: progress)
         _ = try inParallel(blobs.count, threads: threads, name: "blob") { index in
             let blob = blobs[index]
-            try BlobCheck(blob, of: source, chunks: known[blob.digest], meter: meter).run()
+            try BlobCheck(
+                blob,
+                of: source,
+                chunks: known[blob.digest],
+                hasTOC: known[blob.digest] == nil
+                    ? withoutTOC.isEmpty : !withoutTOC.contains(blob.digest.hex),
+                meter: meter
+            ).run()
             meter.reportLayer()
         }
     }
@@ -119,15 +129,17 @@ package struct ImageCheck {
         let sourceTree = try SourceTree(
             original,
             chunkSize: metadata.layout.chunkSize,
+            digesters: Set(metadata.layout.blobs.map(\.digester)),
             threads: threads,
             progress: progress
         )
-        var comparison = TreeComparison(
-            image: tree,
-            source: sourceTree.tree,
-            imageDigest: { try? metadata.chunk(at: $0)?.digest },
-            sourceDigest: sourceTree.digest
-        )
+        var comparison = TreeComparison(image: tree, source: sourceTree.tree) { ours, theirs in
+            guard let digester = metadata.digester(ofBlob: ours.blob) else { return (nil, nil) }
+            return (
+                try? metadata.chunk(at: ours)?.digest,
+                sourceTree.digest(of: theirs, by: digester)
+            )
+        }
         comparison.run()
         return comparison.differences
     }

@@ -6,11 +6,14 @@ import RAFS
 
 /// What a converted image's bootstrap layer holds, in memory.
 struct ImageMetadata: Sendable {
-    /// One blob's chunk records, as the bootstrap layer carries them.
+    /// One blob's chunk records: as the bootstrap layer carries them, else as the blob itself does.
     struct BlobChunks: Sendable {
         let table: ChunkInfoTable
         let infoFile: [UInt8]
+        /// The chunks' digests; zeros where nobody says one.
         let digests: [UInt8]
+        /// How the chunks are stored and named.
+        let coding: ChunkCoding
         /// The size of the blob's uncompressed view, in bytes.
         let viewSize: UInt64
 
@@ -28,9 +31,13 @@ struct ImageMetadata: Sendable {
 
     /// Reads the bootstrap layer, verified, and checks that its parts agree.
     ///
-    /// - Parameter image: the image.
+    /// nydus' layers lack the digests, older ones the chunk-info tables as well.
+    ///
+    /// - Parameters:
+    ///   - image: the image.
+    ///   - source: where the blobs are.
     /// - Throws: an error that names what is missing or wrong.
-    init(_ image: ConvertedImage) throws {
+    init(_ image: ConvertedImage, at source: any ImageSource) throws {
         var files: [BootstrapFile: [UInt8]] = [:]
         try unsafe image.readBootstrapLayer { file, size, read in
             files[file] = try unsafe Self.bytes(size, read)
@@ -44,15 +51,22 @@ struct ImageMetadata: Sendable {
             guard let id = blob.digest else {
                 throw ContentError.corrupt("blob \(index) of the bootstrap has no digest as its id")
             }
-            guard let infoFile = files[.chunkInfo(id)], let digests = files[.chunkDigests(id)]
-            else {
-                throw ContentError.unsupported(
-                    "blob \(id): the bootstrap layer does not carry its chunk-info table and"
-                        + " digests; this version checks only images that do"
-                )
-            }
-            return try Self.chunks(of: blob, infoFile, digests)
+            let parts = try BlobParts(source.blobSource(image.dataBlob(id)))
+            return try Self.chunks(
+                of: blob,
+                files[.chunkInfo(id)] ?? parts.chunkInfoFile(at: blob.chunkInfo),
+                files[.chunkDigests(id)] ?? Self.digests(in: parts)
+                    ?? Bootstrap(bytes: bootstrap.rawSpan, layout: layout)
+                    .recordedDigests(ofBlob: index)
+            )
         }
+    }
+
+    /// The digests of its chunks that a blob itself carries; nil if it does not.
+    private static func digests(in parts: BlobParts) throws(ContentError) -> [UInt8]? {
+        guard let entry = try parts.tableOfContents()?.entry(named: BlobTOC.Name.chunkDigests)
+        else { return nil }
+        return try parts.part(entry)
     }
 
     /// The bootstrap alone, of an image that may otherwise be more than this version reads.
@@ -74,6 +88,11 @@ struct ImageMetadata: Sendable {
             Int(address.index) < blobs[Int(address.blob)].table.count
         else { return nil }
         return try blobs[Int(address.blob)].chunk(at: Int(address.index))
+    }
+
+    /// The function that digests a blob's chunks; nil if there is no such blob.
+    func digester(ofBlob blob: UInt16) -> Digester? {
+        Int(blob) < blobs.count ? blobs[Int(blob)].coding.digester : nil
     }
 
     private static func bytes(
@@ -104,8 +123,8 @@ struct ImageMetadata: Sendable {
             digests.count == table.count * Digest.byteCount
         else {
             throw .corrupt(
-                "blob \(blob.id): its chunk-info table in the bootstrap layer has \(table.count)"
-                    + " chunks and \(digests.count) bytes of digests, the bootstrap says"
+                "blob \(blob.id): its chunk-info table has \(table.count) chunks and"
+                    + " \(digests.count) bytes of digests, the bootstrap says"
                     + " \(blob.chunkCount) chunks"
             )
         }
@@ -113,6 +132,7 @@ struct ImageMetadata: Sendable {
             table: table,
             infoFile: infoFile,
             digests: digests,
+            coding: blob.coding,
             viewSize: blob.uncompressedSize
         )
     }

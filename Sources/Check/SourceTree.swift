@@ -11,20 +11,22 @@ import OCI
 struct SourceTree {
     /// The merged tree; chunk addresses name digests by layer and place in `digests`.
     private(set) var tree: FileTree
-    /// The digest of every piece of content, by layer.
-    private let digests: [[Digest]]
+    /// The digests of every piece of content, by function and by layer.
+    private let digests: [[Digester: [Digest]]]
 
     /// Reads all layers of an image, verified, several at a time.
     ///
     /// - Parameters:
     ///   - source: the image.
     ///   - chunkSize: contents are digested in pieces of this size, in bytes.
+    ///   - digesters: by which functions.
     ///   - threads: how many layers at once.
     ///   - progress: told how far the work is.
     /// - Throws: an error that names the layer.
     init(
         _ source: any ImageSource,
         chunkSize: UInt32,
+        digesters: Set<Digester>,
         threads: Int,
         progress: @escaping @Sendable (LayerProgress) -> Void
     ) throws {
@@ -39,7 +41,11 @@ struct SourceTree {
                 diffID: diffIDs[index],
                 progress: meter.bytes
             )
-            var sink = try DigestingSink(chunkSize: Int(chunkSize), meter: meter)
+            var sink = try DigestingSink(
+                chunkSize: Int(chunkSize),
+                digesters: digesters,
+                meter: meter
+            )
             // Everything the source has counts, also what a conversion cannot keep.
             let tree = try LayerReader(keepsXattr: { _ in true }).read(stream, into: &sink)
             meter.reportLayer()
@@ -58,19 +64,26 @@ struct SourceTree {
         digests = trees.map(\.1)
     }
 
-    /// The digest of a piece of content.
-    func digest(of address: ChunkAddress) -> Digest {
-        digests[Int(address.blob)][Int(address.index)]
+    /// The digest of a piece of content by one of the functions that were asked for; nil for others.
+    func digest(of address: ChunkAddress, by digester: Digester) -> Digest? {
+        digests[Int(address.blob)][digester]?[Int(address.index)]
     }
 }
 
 /// Digests file contents piece by piece and keeps nothing else of them.
 private struct DigestingSink: LayerContentSink {
-    private(set) var digests: [Digest] = []
+    private(set) var digests: [Digester: [Digest]]
+    /// How many pieces there were.
+    private var count = 0
     private let buffer: PieceBuffer
     private let meter: LayerProgressMeter
 
-    init(chunkSize: Int, meter: LayerProgressMeter) throws(SystemError) {
+    init(
+        chunkSize: Int,
+        digesters: Set<Digester>,
+        meter: LayerProgressMeter
+    ) throws(SystemError) {
+        digests = Dictionary(uniqueKeysWithValues: digesters.map { ($0, []) })
         buffer = try PieceBuffer(byteCount: chunkSize)
         self.meter = meter
     }
@@ -94,12 +107,15 @@ private struct DigestingSink: LayerContentSink {
                 filled += count
             }
             rest -= UInt64(piece.count)
-            guard let index = UInt32(exactly: digests.count) else {
+            guard let index = UInt32(exactly: count) else {
                 throw ContentError(.limitExceeded, "a layer of more than 2^32 pieces")
             }
             addresses.append(ChunkAddress(blob: 0, index: index))
             let bytes = unsafe RawSpan(_unsafeBytes: UnsafeRawBufferPointer(piece))
-            digests.append(StreamingDigest.digest(of: bytes))
+            for digester in digests.keys {
+                digests[digester]?.append(digester.digest(of: bytes))
+            }
+            count += 1
             meter.report()
         }
         return addresses

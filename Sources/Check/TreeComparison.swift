@@ -6,8 +6,7 @@ import Content
 struct TreeComparison {
     private let image: FileTree
     private let source: FileTree
-    private let imageDigest: (ChunkAddress) -> Digest?
-    private let sourceDigest: (ChunkAddress) -> Digest?
+    private let digests: Digests
     /// What differs, one line each.
     private(set) var differences: [String] = []
     /// The names from the root to what is being compared.
@@ -16,16 +15,20 @@ struct TreeComparison {
     private var partners: [FileTree.NodeID: FileTree.NodeID] = [:]
     private var reversePartners: [FileTree.NodeID: FileTree.NodeID] = [:]
 
+    /// The digests of a chunk of the image and one of the source, by the image's function; nil where
+    /// unknown.
+    typealias Digests = (
+        _ image: ChunkAddress, _ source: ChunkAddress
+    ) -> (image: Digest?, source: Digest?)
+
     init(
         image: FileTree,
         source: FileTree,
-        imageDigest: @escaping (ChunkAddress) -> Digest?,
-        sourceDigest: @escaping (ChunkAddress) -> Digest?
+        digests: @escaping Digests
     ) {
         self.image = image
         self.source = source
-        self.imageDigest = imageDigest
-        self.sourceDigest = sourceDigest
+        self.digests = digests
     }
 
     /// Compares everything.
@@ -112,12 +115,12 @@ struct TreeComparison {
             return note("number of chunks", "\(ours.chunks.count)", "\(theirs.chunks.count)")
         }
         for (index, (left, right)) in zip(ours.chunks, theirs.chunks).enumerated() {
-            let found = imageDigest(left)
-            guard found == nil || found != sourceDigest(right) else { continue }
+            let (found, expected) = digests(left, right)
+            guard found == nil || found != expected else { continue }
             return note(
                 "content of chunk \(index)",
-                found?.oci ?? "unknown",
-                sourceDigest(right)?.oci ?? "unknown"
+                found?.hex ?? "unknown",
+                expected?.hex ?? "unknown"
             )
         }
     }

@@ -10,6 +10,7 @@ package final class CachedBlob: Sendable {
     /// Its number in the cache.
     let number: UInt32
     let table: any ChunkTable
+    let coding: ChunkCoding
     let source: any BlobSource
     let backing: BackingFile
     /// The size of the uncompressed view, in bytes.
@@ -19,6 +20,7 @@ package final class CachedBlob: Sendable {
         _ digest: Digest,
         number: UInt32,
         table: any ChunkTable,
+        coding: ChunkCoding,
         source: any BlobSource,
         backing: BackingFile,
         viewSize: UInt64
@@ -26,6 +28,7 @@ package final class CachedBlob: Sendable {
         self.digest = digest
         self.number = number
         self.table = table
+        self.coding = coding
         self.source = source
         self.backing = backing
         self.viewSize = viewSize
@@ -81,9 +84,7 @@ package final class CachedBlob: Sendable {
     func checkedChunk(at index: Int) throws(ContentError) -> Chunk {
         let chunk = try table.chunk(at: index)
         let largest: UInt32 = 1 << 24
-        guard (1...largest).contains(chunk.uncompressedSize),
-            (1...largest).contains(chunk.compressedSize),
-            chunk.uncompressedOffset.bytes % Chunk.alignment == 0,
+        guard chunk.isPlausible(maximumSize: largest),
             chunk.uncompressedOffset.bytes <= viewSize,
             viewSize - chunk.uncompressedOffset.bytes >= UInt64(chunk.uncompressedSize),
             chunk.compressedOffset.bytes <= source.size,
@@ -92,6 +93,27 @@ package final class CachedBlob: Sendable {
             throw .corrupt("chunk \(index) of blob \(digest): its record is out of bounds")
         }
         return chunk
+    }
+
+    /// The chunks that are decompressed together with this one, itself left out.
+    ///
+    /// - Parameters:
+    ///   - index: the chunk's index.
+    ///   - chunk: its record.
+    /// - Returns: their indexes and records; batches hold chunks of successive indexes.
+    func companions(of index: Int, _ chunk: Chunk) -> [(index: Int, chunk: Chunk)] {
+        guard chunk.batch != nil else { return [] }
+        var result: [(index: Int, chunk: Chunk)] = []
+        for step in [-1, 1] {
+            var other = index + step
+            while other >= 0, other < table.count, let record = try? checkedChunk(at: other),
+                record.sharesUnit(with: chunk)
+            {
+                result.append((other, record))
+                other += step
+            }
+        }
+        return result
     }
 
     /// Checks that no two chunks share bytes of the view: one would overwrite the other.

@@ -128,6 +128,7 @@ package final class ChunkCache: Sendable {
     ///   - digest: the blob's digest.
     ///   - key: the digest of the chunk records in force.
     ///   - table: these records.
+    ///   - coding: how the chunks are stored and named; the key must tell codings apart.
     ///   - source: where the blob is fetched from.
     ///   - viewSize: the size of the blob's uncompressed view, in bytes; at most 2^44.
     /// - Returns: the blob's cache, to read from.
@@ -137,6 +138,7 @@ package final class ChunkCache: Sendable {
         _ digest: Digest,
         key: Digest,
         table: any ChunkTable,
+        coding: ChunkCoding,
         source: any BlobSource,
         viewSize: UInt64
     ) throws -> CachedBlob {
@@ -163,6 +165,7 @@ package final class ChunkCache: Sendable {
                 digest,
                 number: blobs.lastNumber,
                 table: table,
+                coding: coding,
                 source: source,
                 backing: backing,
                 viewSize: viewSize

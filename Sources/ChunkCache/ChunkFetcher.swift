@@ -12,6 +12,8 @@ struct ChunkFetcher: ~Copyable {
     private var stored: AnonymousMemory
     private var content: AnonymousMemory
     private var decompressor: ChunkDecompressor
+    /// The batch whose content is in `content`, by its place in `stored`; nil if there is none.
+    private var batch: Range<Int>?
 
     /// Buffers and decompressor of one thread.
     ///
@@ -40,54 +42,76 @@ struct ChunkFetcher: ~Copyable {
         guard count <= Self.largestChunk else {
             throw ContentError(.limitExceeded, "a range of \(count) bytes")
         }
+        batch = nil
         let buffer = unsafe UnsafeMutableRawBufferPointer(rebasing: stored.bytes[..<count])
         try unsafe source.fetch(at: CompressedOffset(start), into: buffer)
     }
 
     /// The verified content of a chunk of the range that was fetched last.
     ///
+    /// A batch is decompressed once, if its members come one after another.
+    ///
     /// - Parameters:
     ///   - chunk: its record.
+    ///   - coding: how it is stored and named.
     ///   - start: where the range began in the blob.
     ///   - body: gets the content, which lives as long as the call.
     /// - Throws: `ContentError` if it cannot be decompressed or its digest is another.
     mutating func withContent(
         of chunk: Chunk,
+        _ coding: ChunkCoding,
         inRangeFrom start: UInt64,
         _ body: (RawSpan) -> Void
     ) throws(ContentError) {
         guard chunk.compressedOffset.bytes >= start,
             chunk.compressedOffset.bytes - start + UInt64(chunk.compressedSize)
                 <= UInt64(Self.largestChunk),
-            Int(chunk.uncompressedSize) <= Self.largestChunk
+            chunk.isPlausible(maximumSize: UInt32(Self.largestChunk))
         else { throw .corrupt("chunk lies outside of the range that was fetched for it") }
         let offset = Int(chunk.compressedOffset.bytes - start)
-        let end = offset + Int(chunk.compressedSize)
-        let bytes = unsafe UnsafeRawBufferPointer(rebasing: stored.bytes[offset..<end])
-        guard chunk.isCompressed else {
-            return try check(unsafe RawSpan(_unsafeBytes: bytes), chunk, body)
-        }
-        let output = unsafe UnsafeMutableRawBufferPointer(
-            rebasing: content.bytes[..<Int(chunk.uncompressedSize)]
+        let unit = try unsafe unit(
+            of: chunk,
+            coding,
+            at: offset..<offset + Int(chunk.compressedSize)
         )
-        try unsafe decompressor.decompress(bytes, into: output)
-        try check(unsafe RawSpan(_unsafeBytes: UnsafeRawBufferPointer(output)), chunk, body)
-    }
-
-    private func check(
-        _ bytes: RawSpan,
-        _ chunk: Chunk,
-        _ body: (RawSpan) -> Void
-    ) throws(ContentError) {
-        let digest = StreamingDigest.digest(of: bytes)
+        let first = Int(chunk.unitOffset)
+        let bytes = unsafe RawSpan(
+            _unsafeBytes: UnsafeRawBufferPointer(
+                rebasing: unit[first..<first + Int(chunk.uncompressedSize)]
+            )
+        )
+        guard chunk.digest != .zero else {
+            throw .corrupt("the image names no digest of the chunk")
+        }
+        let digest = coding.digester.digest(of: bytes)
         guard digest == chunk.digest else {
-            throw .corrupt("content has digest \(digest), expected \(chunk.digest)")
+            throw .corrupt("content has digest \(digest.hex), expected \(chunk.digest.hex)")
         }
         body(bytes)
     }
 
+    /// What is decompressed together: the chunk, or its batch.
+    private mutating func unit(
+        of chunk: Chunk,
+        _ coding: ChunkCoding,
+        at range: Range<Int>
+    ) throws(ContentError) -> UnsafeRawBufferPointer {
+        let bytes = unsafe UnsafeRawBufferPointer(rebasing: stored.bytes[range])
+        guard chunk.isCompressed else { return unsafe bytes }
+        let output = unsafe UnsafeMutableRawBufferPointer(
+            rebasing: content.bytes[..<Int(chunk.unitSize)]
+        )
+        if chunk.batch == nil || batch != range {
+            batch = nil
+            try unsafe decompressor.decompress(bytes, by: coding.compressor, into: output)
+            if chunk.batch != nil { batch = range }
+        }
+        return UnsafeRawBufferPointer(output)
+    }
+
     /// Gives the buffers' pages back to the kernel.
     mutating func rest() {
+        batch = nil
         stored.discardPages()
         content.discardPages()
     }

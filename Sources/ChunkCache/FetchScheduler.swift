@@ -186,6 +186,7 @@ final class FetchScheduler: Sendable {
             let outcome = store(chunk, of: blob, from: first.offset, desk)
             finish(chunk.key, outcome, desk)
         }
+        storeCompanions(job, of: blob, desk)
     }
 
     /// Verifies a chunk that was fetched, and stores it.
@@ -199,7 +200,7 @@ final class FetchScheduler: Sendable {
         do throws(ContentError) {
             let index = Int(wanted.key.index)
             let chunk = try blob.checkedChunk(at: index)
-            try desk.fetcher.withContent(of: chunk, inRangeFrom: start) { bytes in
+            try desk.fetcher.withContent(of: chunk, blob.coding, inRangeFrom: start) { bytes in
                 do throws(SystemError) {
                     try blob.backing.store(bytes, chunk: index, at: chunk.uncompressedOffset)
                     onStored(bytes.byteCount)
@@ -213,6 +214,35 @@ final class FetchScheduler: Sendable {
             return .failed(error)
         }
         return outcome
+    }
+
+    /// Stores what was decompressed together with chunks that were wanted, and is here for nothing.
+    ///
+    /// A companion that another job has fetched meanwhile is stored twice, with the same bytes; one
+    /// that is damaged is passed over: whoever wants it is told.
+    private func storeCompanions(_ job: FetchJob, of blob: CachedBlob, _ desk: Desk) {
+        var unit: Chunk?
+        for wanted in job.chunks {
+            let index = Int(wanted.key.index)
+            guard let chunk = try? blob.checkedChunk(at: index), chunk.batch != nil,
+                unit.map({ $0.sharesUnit(with: chunk) }) != true
+            else { continue }
+            unit = chunk
+            for other in blob.companions(of: index, chunk)
+            where !blob.backing.contains(other.index) {
+                try? desk.fetcher.withContent(
+                    of: other.chunk,
+                    blob.coding,
+                    inRangeFrom: job.chunks[0].offset
+                ) { bytes in
+                    let place = other.chunk.uncompressedOffset
+                    guard
+                        (try? blob.backing.store(bytes, chunk: other.index, at: place)) != nil
+                    else { return }
+                    onStored(bytes.byteCount)
+                }
+            }
+        }
     }
 
     private func finish(_ key: ChunkKey, _ outcome: Table.Outcome, _ desk: Desk?) {

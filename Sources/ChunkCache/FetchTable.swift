@@ -207,7 +207,8 @@ struct FetchTable<Read, Bytes> {
         return queues[queue][heads[queue]]
     }
 
-    /// Chunks grouped so that in each group stored bytes follow each other without a gap.
+    /// Chunks grouped so that in each group stored bytes follow each other without a gap, or are the
+    /// same: those of a batch.
     static func ranges(of chunks: [WantedChunk], limit: UInt64) -> [[WantedChunk]] {
         let ordered = chunks.sorted { left, right in
             (left.key.blob, left.offset) < (right.key.blob, right.offset)
@@ -215,7 +216,9 @@ struct FetchTable<Read, Bytes> {
         var result: [[WantedChunk]] = []
         for chunk in ordered {
             if let first = result.last?.first, let last = result.last?.last,
-                first.key.blob == chunk.key.blob, last.end == chunk.offset,
+                first.key.blob == chunk.key.blob,
+                last.end == chunk.offset
+                    || (last.offset == chunk.offset && last.size == chunk.size),
                 chunk.end - first.offset <= limit
             {
                 result[result.count - 1].append(chunk)

@@ -78,68 +78,7 @@ package struct ChunkCompressor: ~Copyable {
     }
 }
 
-/// Decompresses chunks; calls allocate nothing.
-@safe
-package struct ChunkDecompressor: ~Copyable {
-    // Owned: made in init, freed in deinit.
-    private let context: OpaquePointer
-
-    /// A decompressor, to be used for one chunk after another.
-    ///
-    /// - Throws: `ContentError` if there is no memory.
-    package init() throws(ContentError) {
-        guard let context = unsafe ZSTD_createDCtx() else {
-            throw ContentError(.inputOutput, "no memory to decompress")
-        }
-        unsafe self.context = context
-    }
-
-    deinit {
-        _ = unsafe ZSTD_freeDCtx(context)
-    }
-
-    /// Decompresses one chunk.
-    ///
-    /// - Parameters:
-    ///   - stored: one or more zstd frames and nothing else.
-    ///   - output: filled whole by their content; undefined if an error is thrown.
-    /// - Throws: `ContentError` if the frames are corrupt, or hold fewer or more bytes than the
-    ///   output takes.
-    package mutating func decompress(
-        _ stored: UnsafeRawBufferPointer,
-        into output: UnsafeMutableRawBufferPointer
-    ) throws(ContentError) {
-        var rest = unsafe stored
-        var done = 0
-        repeat {
-            let magic = try unsafe RawSpan(_unsafeBytes: rest).littleEndian(UInt32.self, at: 0)
-            guard ZstdMagic.isFrame(magic) else {
-                throw .corrupt("no zstd frame at offset \(stored.count - rest.count) of the chunk")
-            }
-            let frameSize = unsafe ZSTD_findFrameCompressedSize(rest.baseAddress, rest.count)
-            guard ZSTD_isError(frameSize) == 0, frameSize > 0, frameSize <= rest.count else {
-                throw .corrupt("zstd frame of the chunk is damaged or cut off")
-            }
-            let count = unsafe ZSTD_decompressDCtx(
-                context,
-                output.baseAddress?.advanced(by: done),
-                output.count - done,
-                rest.baseAddress,
-                frameSize
-            )
-            guard ZSTD_isError(count) == 0, count <= output.count - done else {
-                throw .corrupt("chunk cannot be decoded (\(zstdErrorName(count)))")
-            }
-            done += count
-            unsafe rest = UnsafeRawBufferPointer(rebasing: rest[frameSize...])
-        } while rest.count > 0
-        guard done == output.count else {
-            throw .corrupt("chunk holds \(done) bytes, \(output.count) expected")
-        }
-    }
-}
-
-/// Metadata in single buffers: tables of a blob, an inlined bootstrap.
+/// Metadata that is compressed as a whole: tables of a blob, an inlined bootstrap.
 package enum ZstdBuffer {
     /// Compresses the bytes into one zstd frame, larger than the bytes if they do not compress.
     ///
@@ -162,41 +101,5 @@ package enum ZstdBuffer {
             throw ContentError(.inputOutput, "zstd compression failed (\(zstdErrorName(size)))")
         }
         return frame
-    }
-
-    /// Decompresses bytes whose size is known.
-    ///
-    /// - Parameters:
-    ///   - stored: one or more zstd frames and nothing else.
-    ///   - expectedSize: the exact size of the content in bytes.
-    ///   - limit: the largest size that is accepted, in bytes.
-    /// - Returns: the content.
-    /// - Throws: `ContentError` if the size is over the limit or the frames do not hold exactly
-    ///   that many bytes.
-    package static func decompress(
-        _ stored: RawSpan,
-        expectedSize: Int,
-        limit: Int
-    ) throws(ContentError) -> [UInt8] {
-        guard expectedSize >= 0, expectedSize <= limit else {
-            throw ContentError(
-                .limitExceeded,
-                "\(expectedSize) bytes of compressed metadata, at most \(limit) are accepted"
-            )
-        }
-        var decompressor = try ChunkDecompressor()
-        var content = [UInt8](repeating: 0, count: expectedSize)
-        var failure: ContentError?
-        unsafe stored.withUnsafeBytes { bytes in
-            unsafe content.withUnsafeMutableBytes { output in
-                do throws(ContentError) {
-                    try unsafe decompressor.decompress(bytes, into: output)
-                } catch {
-                    failure = error
-                }
-            }
-        }
-        if let failure { throw failure }
-        return content
     }
 }

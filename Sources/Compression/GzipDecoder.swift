@@ -111,7 +111,7 @@ package struct GzipDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
 
 /// zlib's decoder state for gzip members.
 @safe
-private final class Inflater {
+final class Inflater {
     enum Result {
         case progress
         case memberEnd

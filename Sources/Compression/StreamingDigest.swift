@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Compression: gzip and zstd as streams and as single chunks, and SHA-256. Bytes in, bytes out:
-// nothing here opens a file.
+// Compression: gzip and zstd as streams; these, LZ4 and nothing at all as single chunks; SHA-256 and
+// BLAKE3. Bytes in, bytes out: nothing here opens a file.
 
 import CCrypto
 package import Content
@@ -66,6 +66,16 @@ package struct StreamingDigest: ~Copyable {
             var digest = StreamingDigest()
             unsafe digest.update(buffer)
             return digest.finish()
+        }
+    }
+}
+
+extension Digester {
+    /// The digest of the bytes by this function.
+    package func digest(of bytes: RawSpan) -> Digest {
+        switch self {
+        case .blake3: BLAKE3.digest(of: bytes)
+        case .sha256: StreamingDigest.digest(of: bytes)
         }
     }
 }

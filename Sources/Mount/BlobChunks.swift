@@ -5,39 +5,58 @@ import Content
 import Linux
 import RAFS
 
-/// One blob's chunk records in mapped files, as the bootstrap layer carries them.
-final class MappedChunkTable: ChunkTable {
+/// A table of a blob: a file of the bootstrap layer, or a copy of what stands elsewhere.
+enum ChunkInfoFile: ~Copyable, Sendable {
+    case mapped(MappedFile)
+    case copied([UInt8])
+
+    /// Calls the body with the table's bytes.
+    func withBytes<T, Failure: Error>(
+        _ body: (RawSpan) throws(Failure) -> T
+    ) throws(Failure) -> T {
+        switch self {
+        case .mapped(let file): try file.withBytes(body)
+        case .copied(let bytes): try body(bytes.rawSpan)
+        }
+    }
+}
+
+/// One blob's chunk records in the form that blobs and bootstrap layers carry.
+final class CarriedChunkTable: ChunkTable {
     private let table: ChunkInfoTable
-    private let info: MappedFile
-    private let digests: MappedFile
-    /// The digest of both files: what the blob's cache is kept under.
+    private let info: ChunkInfoFile
+    private let digests: ChunkInfoFile
+    /// The digest of both tables and of how chunks are stored: what the blob's cache is kept under.
     let key: Digest
 
-    /// Maps a blob's records.
+    /// A blob's records.
     ///
     /// - Parameters:
-    ///   - infoPath: the chunk-info table's file.
-    ///   - digestPath: the file of chunk digests.
+    ///   - info: the chunk-info table in its file form.
+    ///   - digests: the chunks' digests, by index; zeros where one is not known.
     ///   - blob: what the bootstrap says of the blob.
-    /// - Throws: `ContentError` if they contradict the bootstrap or themselves; `SystemError` if
-    ///   they cannot be mapped.
-    init(_ infoPath: String, _ digestPath: String, of blob: BlobTableEntry) throws {
-        let info = try MappedFile(infoPath)
-        let digests = try MappedFile(digestPath)
+    /// - Throws: `ContentError` if they contradict the bootstrap or themselves.
+    init(
+        _ info: consuming ChunkInfoFile,
+        _ digests: consuming ChunkInfoFile,
+        of blob: BlobTableEntry
+    ) throws(ContentError) {
         let table = try info.withBytes { bytes throws(ContentError) in
             try ChunkInfoTable(file: bytes)
         }
+        let digestSize = digests.withBytes { $0.byteCount }
         guard table.count == Int(blob.chunkCount), table.location == blob.chunkInfo,
-            digests.byteCount == table.count * Digest.byteCount
+            digestSize == table.count * Digest.byteCount
         else {
-            throw ContentError.corrupt(
+            throw .corrupt(
                 "blob \(blob.id): its chunk-info table has \(table.count) chunks and its digests "
-                    + "\(digests.byteCount) bytes, the bootstrap says \(blob.chunkCount) chunks"
+                    + "\(digestSize) bytes, the bootstrap says \(blob.chunkCount) chunks"
             )
         }
         var hash = StreamingDigest()
         info.withBytes { hash.update($0) }
         digests.withBytes { hash.update($0) }
+        hash.update(blob.coding)
         key = hash.finish()
         self.table = table
         self.info = info
@@ -52,6 +71,16 @@ final class MappedChunkTable: ChunkTable {
                 try table.chunk(at: index, table: info, digests: digests)
             }
         }
+    }
+}
+
+extension StreamingDigest {
+    /// Takes how chunks are stored and named.
+    fileprivate mutating func update(_ coding: ChunkCoding) {
+        var bytes: [UInt8] = []
+        bytes.appendLittleEndian(coding.compressor.rawValue)
+        bytes.appendLittleEndian(coding.digester.rawValue)
+        update(bytes.rawSpan)
     }
 }
 
@@ -78,6 +107,7 @@ struct RecordedChunkTable: ChunkTable {
             bytes.appendLittleEndian(chunk.uncompressedSize)
             hash.update(bytes.rawSpan)
         }
+        hash.update(blob.coding)
         key = hash.finish()
     }
 

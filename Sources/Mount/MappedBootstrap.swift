@@ -35,4 +35,18 @@ final class MappedBootstrap: Sendable {
             try body(Bootstrap(bytes: bytes, layout: layout))
         }
     }
+
+    /// The records that the bootstrap itself has of one blob's chunks, by their indexes.
+    ///
+    /// - Throws: `ContentError` if a record is out of range.
+    func records(ofBlob blob: Int) throws(ContentError) -> [UInt32: Chunk] {
+        var records: [UInt32: Chunk] = [:]
+        try read { (tree) throws(ContentError) in
+            try tree.forEachChunkRecord { (record) throws(ContentError) in
+                guard Int(record.address.blob) == blob else { return }
+                records[record.address.index] = record.chunk
+            }
+        }
+        return records
+    }
 }

@@ -37,7 +37,9 @@ struct OpenImage: Sendable {
         let image = try ConvertedImage(source)
         let files = try UnpackedBootstrap(image, in: cacheDirectory)
         let tree = try MappedBootstrap(files.path(of: .bootstrap))
-        let tables = try Self.tables(of: tree, files)
+        let tables = try Self.tables(of: tree, files) { digest in
+            try source.blobSource(image.dataBlob(digest))
+        }
         storedBytes = try Self.checkAgreement(tree, tables.map(\.table))
         var blobs: [CachedBlob] = []
         var viewBytes: UInt64 = 0
@@ -48,6 +50,7 @@ struct OpenImage: Sendable {
                     digest,
                     key: key,
                     table: table,
+                    coding: entry.coding,
                     source: source.blobSource(image.dataBlob(digest)),
                     viewSize: entry.uncompressedSize
                 )
@@ -70,39 +73,50 @@ struct OpenImage: Sendable {
         return digest
     }
 
-    /// The blobs' chunk records: the layer's where it has them, else the bootstrap's own.
+    /// The blobs' chunk records: the layer's where it has them, else the bootstrap's own; those
+    /// leave out how batches are stored, which is then read from the blob.
     private static func tables(
         of tree: MappedBootstrap,
-        _ files: UnpackedBootstrap
+        _ files: UnpackedBootstrap,
+        source: (Digest) throws -> any BlobSource
     ) throws -> [Table] {
-        var recorded: [[UInt32: Chunk]]?
         var result: [Table] = []
         for (index, blob) in tree.layout.blobs.enumerated() {
             let digest = try digest(of: blob)
-            let info = files.path(of: .chunkInfo(digest))
-            let digests = files.path(of: .chunkDigests(digest))
-            do {
-                let table = try MappedChunkTable(info, digests, of: blob)
+            let info: ChunkInfoFile
+            if let file = try mapped(files.path(of: .chunkInfo(digest))) {
+                info = .mapped(file)
+            } else if blob.features.contains(.batch) {
+                info = .copied(try BlobParts(source(digest)).chunkInfoFile(at: blob.chunkInfo))
+            } else {
+                let table = try RecordedChunkTable(tree.records(ofBlob: index), of: blob)
                 result.append((table, table.key))
-            } catch let error as SystemError where error.code == ENOENT {
-                let records = try recorded ?? Self.records(of: tree)
-                recorded = records
-                let table = RecordedChunkTable(records[index], of: blob)
-                result.append((table, table.key))
+                continue
             }
+            let digests: ChunkInfoFile
+            if let file = try mapped(files.path(of: .chunkDigests(digest))) {
+                digests = .mapped(file)
+            } else {
+                digests = .copied(
+                    try tree.read { tree throws(ContentError) in
+                        try tree.recordedDigests(ofBlob: index)
+                    }
+                )
+            }
+            let table = try CarriedChunkTable(info, digests, of: blob)
+            result.append((table, table.key))
         }
         return result
     }
 
-    private static func records(of tree: MappedBootstrap) throws(ContentError) -> [[UInt32: Chunk]]
-    {
-        var result = [[UInt32: Chunk]](repeating: [:], count: tree.layout.blobs.count)
-        try tree.read { tree throws(ContentError) in
-            try tree.forEachChunkRecord { record throws(ContentError) in
-                result[Int(record.address.blob)][record.address.index] = record.chunk
-            }
+    /// A file of the bootstrap layer; nil if the layer has no such file.
+    private static func mapped(_ path: String) throws(SystemError) -> MappedFile? {
+        do throws(SystemError) {
+            return try MappedFile(path)
+        } catch {
+            guard error.code == ENOENT else { throw error }
+            return nil
         }
-        return result
     }
 
     /// Checks that the bootstrap says of its chunks what the blobs' records say.
@@ -117,7 +131,8 @@ struct OpenImage: Sendable {
         try tree.read { tree throws(ContentError) in
             try tree.forEachChunkRecord { record throws(ContentError) in
                 let (blob, index) = (Int(record.address.blob), Int(record.address.index))
-                guard try tables[blob].chunk(at: index) == record.chunk else {
+                let chunk = try tables[blob].chunk(at: index)
+                guard record.agrees(with: chunk) else {
                     throw .corrupt(
                         "chunk \(index) of blob \(blob): the bootstrap and the blob's chunk-info "
                             + "table contradict"

@@ -69,6 +69,15 @@ package struct BlobTOC: Sendable {
         }
     }
 
+    /// Whether a blob's end is that of a table of contents.
+    package static func isThere(tail: RawSpan) -> Bool {
+        let offset = tail.byteCount - BlobTarHeader.size
+        guard let header = try? tail.bytes(at: offset, count: BlobTarHeader.size),
+            let name = try? BlobTarHeader.parse(header.rawSpan).name
+        else { return false }
+        return name == Name.toc
+    }
+
     private static func entry(_ bytes: RawSpan, at offset: Int) throws(ContentError) -> Entry {
         let name = try bytes.bytes(at: offset + 8, count: 16).prefix { $0 != 0 }
         let flags = try bytes.littleEndian(UInt32.self, at: offset)

@@ -51,6 +51,9 @@ package struct BlobTableEntry: Hashable, Sendable {
         self.chunkInfo = chunkInfo
     }
 
+    /// How the blob's chunks are stored and named.
+    package var coding: ChunkCoding { ChunkCoding(compressor: compressor, digester: digester) }
+
     /// The digest that the id spells; nil for a placeholder.
     package var digest: Digest? { Digest(hex: id) }
 }

@@ -12,7 +12,7 @@ extension Bootstrap {
         _ chunk: (ChunkAddress) throws(ContentError) -> Chunk?
     ) throws(ContentError) -> UInt64 {
         try forEachChunkRecord { (record) throws(ContentError) in
-            guard try chunk(record.address) == record.chunk else {
+            guard let own = try chunk(record.address), record.agrees(with: own) else {
                 throw .corrupt(
                     "chunk table: chunk \(record.address.index) of blob \(record.address.blob):"
                         + " the blob's own record says otherwise"
@@ -42,6 +42,12 @@ extension Bootstrap {
                 throw .corrupt(
                     "inode \(file.nid): chunk \(index) is said to be \(size) bytes at \(offset) of"
                         + " blob \(address.blob); the record of chunk \(address.index) differs"
+                )
+            }
+            guard record.digest != .zero else {
+                throw .corrupt(
+                    "inode \(file.nid): nobody says the digest of chunk \(address.index) of blob"
+                        + " \(address.blob)"
                 )
             }
         }

@@ -206,18 +206,12 @@ extension BootstrapLayout {
             let name = "blob \(blob.id)"
             guard blob.features.isDisjoint(with: .unsupported.union(.unknown)) else {
                 throw .unsupported(
-                    "\(name): features 0x\(String(blob.features.rawValue, radix: 16)): zran, batch,"
-                        + " tarfs, encrypted and external blobs are not read by this version"
+                    "\(name): features 0x\(String(blob.features.rawValue, radix: 16)): zran, tarfs,"
+                        + " encrypted and external blobs are not read by this version"
                 )
             }
             guard blob.features.contains(.aligned) else {
                 throw .unsupported("\(name): its chunks are not aligned to 4096 bytes")
-            }
-            guard blob.compressor == .zstd || blob.compressor == .none else {
-                throw .unsupported("\(name): compressor \(blob.compressor): only zstd and none")
-            }
-            guard blob.digester == .sha256 else {
-                throw .unsupported("\(name): digests by \(blob.digester): only sha256")
             }
         }
     }

@@ -18,7 +18,12 @@ package struct ChunkRecord: Hashable, Sendable {
         self.fileOffset = fileOffset
     }
 
+    /// Whether the chunk is a batch's member, whose stored place the table does not tell: its
+    /// compressed size is 0.
+    package var isBatched: Bool { chunk.compressedSize == 0 }
+
     private static let compressedFlag: UInt32 = 1
+    private static let batchFlag: UInt32 = 8
     private static let checksumFlag: UInt32 = 0x10
 
     init(_ bytes: RawSpan, at offset: Int, blobCount: Int) throws(ContentError) {
@@ -28,7 +33,7 @@ package struct ChunkRecord: Hashable, Sendable {
         guard Int(blob) < blobCount, index <= BootstrapFormat.maximumChunkIndex else {
             throw .corrupt("chunk table: chunk \(index) of blob \(blob) of \(blobCount)")
         }
-        guard flags & ~(Self.compressedFlag | Self.checksumFlag) == 0 else {
+        guard flags & ~(Self.compressedFlag | Self.batchFlag | Self.checksumFlag) == 0 else {
             throw .unsupported(
                 "chunk table: chunk \(index) of blob \(blob) has flags 0x\(String(flags, radix: 16))"
             )
@@ -46,9 +51,19 @@ package struct ChunkRecord: Hashable, Sendable {
             uncompressedSize: try bytes.littleEndian(UInt32.self, at: offset + 44)
         )
         fileOffset = try bytes.littleEndian(UInt64.self, at: offset + 64)
-        guard chunk.isStorable else {
+        var checked = chunk
+        if isBatched { checked.compressedSize = 1 }
+        guard checked.isStorable else {
             throw .corrupt("chunk table: chunk \(index) of blob \(blob) is out of range")
         }
+    }
+
+    /// Whether the blob's own record says the same of the chunk.
+    package func agrees(with other: Chunk) -> Bool {
+        guard isBatched else { return chunk == other }
+        return other.batch != nil && chunk.digest == other.digest
+            && chunk.uncompressedOffset == other.uncompressedOffset
+            && chunk.uncompressedSize == other.uncompressedSize
     }
 
     /// Appends the 80 bytes of the record.
@@ -69,10 +84,8 @@ package struct ChunkRecord: Hashable, Sendable {
 extension Chunk {
     /// Whether RAFS v6 has room for the places and sizes.
     var isStorable: Bool {
-        let sizes = 1...BootstrapFormat.maximumChunkSize
-        return uncompressedOffset.bytes % Self.alignment == 0
+        isPlausible(maximumSize: BootstrapFormat.maximumChunkSize)
             && uncompressedOffset.bytes < 1 << 44 && compressedOffset.bytes < 1 << 40
-            && sizes.contains(compressedSize) && sizes.contains(uncompressedSize)
     }
 }
 
@@ -91,6 +104,29 @@ extension Bootstrap {
         ) {
             try body(ChunkRecord(bytes, at: offset, blobCount: layout.blobs.count))
         }
+    }
+
+    /// The digests that the chunk table knows of one blob's chunks.
+    ///
+    /// - Parameter blob: the blob's index.
+    /// - Returns: 32 bytes for each chunk of the blob, zeros for those that the table leaves out:
+    ///   no file of this tree has them.
+    /// - Throws: `ContentError` if a record is out of range.
+    package func recordedDigests(ofBlob blob: Int) throws(ContentError) -> [UInt8] {
+        let count = Int(layout.blobs[blob].chunkCount)
+        var digests = [UInt8](repeating: 0, count: count * Digest.byteCount)
+        try forEachChunkRecord { (record) throws(ContentError) in
+            guard Int(record.address.blob) == blob else { return }
+            guard Int(record.address.index) < count else {
+                throw .corrupt("chunk table: chunk \(record.address.index) of \(count)")
+            }
+            let start = Int(record.address.index) * Digest.byteCount
+            digests.replaceSubrange(
+                start..<start + Digest.byteCount,
+                with: record.chunk.digest.bytes
+            )
+        }
+        return digests
     }
 
     /// The nids of the prefetch table, up to its first zero.

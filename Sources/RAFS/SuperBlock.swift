@@ -76,20 +76,6 @@ package struct BootstrapFlags: OptionSet, Hashable, Sendable {
     static let known = BootstrapFlags(rawValue: 0x3ff | 0x300_0000 | 0xfc00_0000)
 }
 
-/// How chunks and tables are stored.
-package enum Compressor: UInt32, Sendable {
-    case none = 0
-    case lz4 = 1
-    case gzip = 2
-    case zstd = 3
-}
-
-/// Which function digests the chunks.
-package enum Digester: UInt32, Sendable {
-    case blake3 = 0
-    case sha256 = 1
-}
-
 /// What a blob holds besides its chunks, and how.
 package struct BlobFeatures: OptionSet, Hashable, Sendable {
     package let rawValue: UInt32
@@ -120,9 +106,7 @@ package struct BlobFeatures: OptionSet, Hashable, Sendable {
         .aligned, .inlinedChunkDigests, .hasTarHeader, .hasTOC, .capTarTOC,
     ]
     /// Layouts that this version does not read.
-    static let unsupported: BlobFeatures = [
-        .zran, .separate, .tarfs, .batch, .encrypted, .external,
-    ]
+    static let unsupported: BlobFeatures = [.zran, .separate, .tarfs, .encrypted, .external]
     /// Bits without a meaning, which nydus' loader refuses: it allows 0xfff of the low 16.
     static let unknown = BlobFeatures(rawValue: 0x8000_f000)
 }

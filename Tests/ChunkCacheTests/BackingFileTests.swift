@@ -193,6 +193,7 @@ struct BackingFileTests {
             blob.digest,
             number: 1,
             table: ArrayTable(chunks: blob.chunks),
+            coding: .written,
             source: source,
             backing: try backing(),
             viewSize: blob.viewSize

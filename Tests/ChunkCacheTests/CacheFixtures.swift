@@ -183,6 +183,7 @@ final class CacheFixture {
             blob.digest,
             key: .zero,
             table: ArrayTable(chunks: blob.chunks),
+            coding: .written,
             source: source,
             viewSize: blob.viewSize
         )

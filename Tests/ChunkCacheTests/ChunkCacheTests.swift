@@ -113,6 +113,7 @@ struct ChunkCacheTests {
             blob.digest,
             key: .zero,
             table: ArrayTable(chunks: chunks),
+            coding: .written,
             source: source,
             viewSize: blob.viewSize
         )
@@ -142,6 +143,7 @@ struct ChunkCacheTests {
                 blob.digest,
                 key: Digest(bytes: [UInt8](repeating: UInt8(number), count: 32)) ?? .zero,
                 table: ArrayTable(chunks: chunks),
+                coding: .written,
                 source: source,
                 viewSize: blob.viewSize
             )
@@ -160,6 +162,7 @@ struct ChunkCacheTests {
                 blob.digest,
                 key: .zero,
                 table: ArrayTable(chunks: chunks),
+                coding: .written,
                 source: source,
                 viewSize: blob.viewSize
             )
@@ -206,6 +209,7 @@ struct ChunkCacheTests {
             blob.digest,
             key: StreamingDigestOfNothing.digest,
             table: ArrayTable(chunks: blob.chunks),
+            coding: .written,
             source: source,
             viewSize: blob.viewSize
         )

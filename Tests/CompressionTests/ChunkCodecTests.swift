@@ -10,7 +10,7 @@ private func decompress(
     size: Int,
     limit: Int = 1 << 24
 ) throws(ContentError) -> [UInt8] {
-    try ZstdBuffer.decompress(stored.rawSpan, expectedSize: size, limit: limit)
+    try Compressor.zstd.decompress(stored.rawSpan, expectedSize: size, limit: limit)
 }
 
 extension ChunkCompressor {

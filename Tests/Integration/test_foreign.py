@@ -11,7 +11,7 @@ import pytest
 import judges
 import oci
 import tree
-from commands import EXIT_UNSUPPORTED, Lazypull, Result
+from commands import EXIT_FAILED, EXIT_UNSUPPORTED, Lazypull, Result
 from tarball import NANOSECOND
 from workspace import Workspace
 
@@ -39,11 +39,44 @@ def test_convert(
         tree.assert_same(expected, tree.without_directory_times(tree.read(mounted.path)))
 
 
+# What nydus' own tools made of it, RAFS v6 in all its forms.
+NYDUS_TAGS = ["v6", "prefetch", "batch"]
+
+
+@pytest.mark.parametrize("tag", NYDUS_TAGS)
+def test_check_of_nydus_image(tag: str, foreign: oci.Layout, lazypull: Lazypull) -> None:
+    """Every digest is right, and the one difference from the original is nydus' own."""
+    lazypull.check(foreign.reference(tag)).assert_done()
+    result = lazypull.check(foreign.reference(tag), "--against", foreign.reference("latest"))
+    assert result.code == EXIT_FAILED, result
+    *differences, _summary = result.output.splitlines()
+    assert len(differences) == 1, result
+    assert re.match(r"/opt/w/nanos: mtime is \d+\.000000000, ", differences[0]), result
+
+
+@pytest.mark.parametrize("tag", NYDUS_TAGS)
+def test_mount_of_nydus_image(
+    tag: str, foreign: oci.Layout, expected: tree.Tree, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """Mounted, it is what umoci unpacks; and again, from what the cache has kept."""
+    for _ in range(2):
+        with lazypull.mount(foreign.reference(tag), workspace / "cache") as mounted:
+            found = tree.without_directory_times(tree.read(mounted.path))
+            tree.assert_same(tree.whole_seconds(expected), found)
+
+
+def test_batches_are_fetched_once(
+    foreign: oci.Layout, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """The members of a batch come with the first of them that is read."""
+    with lazypull.mount(foreign.reference("batch"), workspace / "cache") as mounted:
+        tree.read(mounted.path)
+        # 357 chunks, of which the batches hold all but the large ones.
+        assert mounted.statistics()["fetches"] < 60
+
+
 # What this version does not read, and the word for it in the message.
 REFUSALS = {
-    "v6": "blake3",
-    "prefetch": "blake3",
-    "batch": "batch",
     "zran": "zran",
     "ref": "zran",
     "latest": "not a converted image",
@@ -65,11 +98,11 @@ def test_other_forms_are_refused(
         result.assert_refused(REFUSALS[tag], codes=[EXIT_UNSUPPORTED])
 
 
-@pytest.mark.parametrize("tag", ["v6", "prefetch"])
+@pytest.mark.parametrize("tag", NYDUS_TAGS)
 def test_dump_of_nydus_image(
     tag: str, foreign: oci.Layout, expected: tree.Tree, lazypull: Lazypull
 ) -> None:
-    """nydus' metadata are read all the same, and hold what umoci unpacks."""
+    """nydus' metadata hold what umoci unpacks."""
     dump = lazypull.check(foreign.reference(tag), "--dump").assert_done().output
     lines = [line.split(" ") for line in dump.splitlines() if line.startswith("/")]
     dumped = {unescaped(path)[1:] or b".": words for path, *words in lines}
