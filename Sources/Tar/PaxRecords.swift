@@ -5,17 +5,22 @@ import Content
 /// The records of pax extended headers: `length key=value\n`, one after another.
 struct PaxRecords {
     private var values: [[UInt8]: [UInt8]] = [:]
+    /// The map of sparse version 0.0, whose two records come again for every segment.
+    private var repeatedMap: [UInt8] = []
+    private var repeatedCount = 0
 
     /// The prefix of keys that hold extended attributes: their values are bytes of any kind.
     private static let xattrPrefix = Array("SCHILY.xattr.".utf8)
     private static let sparsePrefix = Array("GNU.sparse.".utf8)
+    private static let sparseOffset = Array("GNU.sparse.offset".utf8)
+    private static let sparseSize = Array("GNU.sparse.numbytes".utf8)
 
     /// No records.
     init() {}
 
     /// The number of bytes kept, for limits.
     var byteCount: Int {
-        values.reduce(0) { $0 + $1.key.count + $1.value.count }
+        values.reduce(repeatedMap.count) { $0 + $1.key.count + $1.value.count }
     }
 
     /// Adds the records of one header; of a key that comes again the last value counts.
@@ -34,14 +39,23 @@ struct PaxRecords {
             guard let equals = body.firstIndex(of: 0x3d), equals > body.startIndex else {
                 throw .corrupt("pax record at offset \(position) has no key")
             }
-            values[Array(body[..<equals])] = Array(body[(equals + 1)...])
+            try add(Array(body[..<equals]), Array(body[(equals + 1)...]))
             position += length
         }
     }
 
-    /// Adds all records of others, which count more.
-    mutating func add(_ others: PaxRecords) {
-        values.merge(others.values) { $1 }
+    private mutating func add(_ key: [UInt8], _ value: [UInt8]) throws(ContentError) {
+        let isOffset = key == Self.sparseOffset
+        guard isOffset || key == Self.sparseSize else {
+            values[key] = value
+            return
+        }
+        guard isOffset == repeatedCount.isMultiple(of: 2), !value.contains(0x2c) else {
+            throw .corrupt("pax sparse records: offsets and sizes do not come in turn")
+        }
+        if repeatedCount > 0 { repeatedMap.append(0x2c) }
+        repeatedMap += value
+        repeatedCount += 1
     }
 
     /// The length of the record at the position: checked to lie in the data, and to hold at least
@@ -117,8 +131,43 @@ struct PaxRecords {
         return result.sorted { $0.name.lexicographicallyPrecedes($1.name) }
     }
 
-    /// Whether the records describe a file with holes in one of GNU's sparse formats.
-    var isSparse: Bool {
-        values.keys.contains { $0.starts(with: Self.sparsePrefix) }
+    /// How the records describe a file with holes.
+    struct Sparse {
+        /// The map; nil if it stands in front of the content (version 1.0).
+        var map: SparseMap?
+        /// The size of the content, in bytes.
+        var contentSize: UInt64
+        /// The file's path; nil where the header has it.
+        var path: [UInt8]?
+    }
+
+    /// What the records say of a file with holes; nil if they describe none.
+    func sparse() throws(ContentError) -> Sparse? {
+        let hasRecords = values.keys.contains { $0.starts(with: Self.sparsePrefix) }
+        guard hasRecords || repeatedCount > 0 else { return nil }
+        let key = value("GNU.sparse.size") == nil ? "GNU.sparse.realsize" : "GNU.sparse.size"
+        guard let contentSize = try number(key, UInt64.self) else {
+            throw .corrupt("pax sparse records without the file's size")
+        }
+        return Sparse(
+            map: try sparseMap(),
+            contentSize: contentSize,
+            path: try path("GNU.sparse.name")
+        )
+    }
+
+    private func sparseMap() throws(ContentError) -> SparseMap? {
+        let major = try number("GNU.sparse.major", UInt32.self) ?? 0
+        let minor = try number("GNU.sparse.minor", UInt32.self) ?? 0
+        switch (major, minor) {
+        case (1, 0):
+            return nil
+        case (0, _):
+            guard let record = value("GNU.sparse.map") ?? (repeatedCount > 0 ? repeatedMap : nil)
+            else { throw .corrupt("pax sparse records without a map") }
+            return try SparseMap(record: record)
+        default:
+            throw .unsupported("pax sparse format \(major).\(minor) is not supported")
+        }
     }
 }

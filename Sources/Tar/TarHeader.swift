@@ -33,6 +33,8 @@ struct TarHeader {
         static let starPrefix = 345..<476
         static let starTrailer = 508..<512
         static let gnuTimes = [345..<357, 357..<369]
+        static let gnuSparsePairs = 386
+        static let gnuContentSize = 483..<495
     }
 
     private let block: [UInt8]
@@ -72,9 +74,7 @@ struct TarHeader {
 
     /// The size field.
     func size() throws(ContentError) -> UInt64 {
-        let value = try number(Field.size, "size")
-        guard value >= 0 else { throw .corrupt("negative size \(value)") }
-        return UInt64(value)
+        try Self.size(block[Field.size], "size")
     }
 
     /// Permissions, owner and time.
@@ -95,6 +95,33 @@ struct TarHeader {
             major: try identity(Field.deviceMajor, "device major"),
             minor: try identity(Field.deviceMinor, "device minor")
         )
+    }
+
+    /// What the header of a sparse file in GNU's own format says of its content.
+    ///
+    /// - Returns: the beginning of the map, whether blocks with more of it follow, and the size
+    ///   of the content in bytes.
+    /// - Throws: `ContentError` if the header is of another format, or a field is no number.
+    func gnuSparse() throws(ContentError) -> (
+        map: SparseMap, continues: Bool, contentSize: UInt64
+    ) {
+        guard format == .gnu else {
+            throw .unsupported("a sparse file (type 'S') in another format than GNU's")
+        }
+        var map = SparseMap()
+        let continues = try map.appendSegments(
+            ofBlock: block,
+            start: Field.gnuSparsePairs,
+            pairs: 4
+        )
+        return (map, continues, try Self.size(block[Field.gnuContentSize], "sparse file's size"))
+    }
+
+    /// A number that is not negative.
+    static func size(_ bytes: ArraySlice<UInt8>, _ name: String) throws(ContentError) -> UInt64 {
+        let value = try number(bytes, name)
+        guard value >= 0 else { throw .corrupt("negative \(name) \(value)") }
+        return UInt64(value)
     }
 
     private var prefix: [UInt8] {
@@ -125,10 +152,16 @@ struct TarHeader {
     }
 
     private func number(_ field: Range<Int>, _ name: String) throws(ContentError) -> Int64 {
-        let bytes = block[field]
+        try Self.number(block[field], name)
+    }
+
+    private static func number(
+        _ bytes: ArraySlice<UInt8>,
+        _ name: String
+    ) throws(ContentError) -> Int64 {
         guard
             let value = bytes.first.map({ $0 >= 0x80 }) == true
-                ? Self.base256(bytes) : Self.octal(bytes)
+                ? base256(bytes) : octal(bytes)
         else {
             throw .corrupt("\(name) field is no number: \(escapedText(of: bytes))")
         }

@@ -19,7 +19,8 @@ package struct TarReader<Source: ByteStream & ~Copyable>: ~Copyable {
     private var remaining: UInt64 = 0
     /// Bytes that pad the current entry's content to whole blocks.
     private var padding: UInt64 = 0
-    private var globalRecords = PaxRecords()
+    /// Where the current entry's bytes belong, if it has holes.
+    private var sparse: SparseCursor?
 
     /// The entries of the archive.
     ///
@@ -63,13 +64,22 @@ package struct TarReader<Source: ByteStream & ~Copyable>: ~Copyable {
     package mutating func readContent(
         into buffer: UnsafeMutableRawBufferPointer
     ) throws(ContentError) -> Int {
-        guard remaining > 0 else { return 0 }
-        let wanted = Int(min(UInt64(buffer.count), remaining))
-        let count = try unsafe input.read(
-            into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted])
-        )
-        guard count > 0 || wanted == 0 else { throw endInsideEntry() }
-        remaining -= UInt64(count)
+        guard let run = sparse?.run else { return try unsafe readStored(into: buffer) }
+        let count: Int
+        switch run {
+        case .end:
+            return 0
+        case .stored(let size):
+            let wanted = Int(min(UInt64(buffer.count), size))
+            count = try unsafe readStored(
+                into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted])
+            )
+        case .zeros(let size):
+            count = Int(min(UInt64(buffer.count), size))
+            unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
+                .initializeMemory(as: UInt8.self, repeating: 0)
+        }
+        sparse?.advance(UInt64(count))
         return count
     }
 
@@ -94,6 +104,20 @@ extension TarReader where Source: ~Copyable {
         var longLink: [UInt8]?
 
         var isEmpty: Bool { records == nil && longName == nil && longLink == nil }
+    }
+
+    /// Reads what the archive has of the current entry, holes left out.
+    private mutating func readStored(
+        into buffer: UnsafeMutableRawBufferPointer
+    ) throws(ContentError) -> Int {
+        guard remaining > 0 else { return 0 }
+        let wanted = Int(min(UInt64(buffer.count), remaining))
+        let count = try unsafe input.read(
+            into: UnsafeMutableRawBufferPointer(rebasing: buffer[..<wanted])
+        )
+        guard count > 0 || wanted == 0 else { throw endInsideEntry() }
+        remaining -= UInt64(count)
+        return count
     }
 
     private func endInsideEntry() -> ContentError {
@@ -155,10 +179,10 @@ extension TarReader where Source: ~Copyable {
             try records.add(try readExtension(header))
             extensions.records = records
         case UInt8(ascii: "g"):
-            try globalRecords.add(try readExtension(header))
-            guard globalRecords.byteCount <= Self.extensionLimit else {
-                throw ContentError(.limitExceeded, "over 1 MiB of global pax records")
-            }
+            // Checked and passed over, as containerd, Docker and Podman do when they unpack a
+            // layer: an image must not be another one here.
+            var records = PaxRecords()
+            try records.add(try readExtension(header))
         case UInt8(ascii: "L"):
             extensions.longName = Array(try readExtension(header).prefix { $0 != 0 })
         case UInt8(ascii: "K"):
@@ -179,13 +203,20 @@ extension TarReader where Source: ~Copyable {
         }
         try setContent(size)
         var data = [UInt8](repeating: 0, count: Int(size))
+        try readStored(&data)
+        try skipContent()
+        return data
+    }
+
+    /// Fills an array with stored bytes of the current entry.
+    private mutating func readStored(_ data: inout [UInt8]) throws(ContentError) {
         var done = 0
         while done < data.count {
             let start = done
             var failure: ContentError?
             done += unsafe data.withUnsafeMutableBytes { bytes in
                 do throws(ContentError) {
-                    return try unsafe readContent(
+                    return try unsafe readStored(
                         into: UnsafeMutableRawBufferPointer(rebasing: bytes[start...])
                     )
                 } catch {
@@ -195,8 +226,6 @@ extension TarReader where Source: ~Copyable {
             }
             if let failure { throw failure }
         }
-        try skipContent()
-        return data
     }
 
     private mutating func setContent(_ size: UInt64) throws(ContentError) {
@@ -204,6 +233,7 @@ extension TarReader where Source: ~Copyable {
             throw .corrupt("size \(size) is more than a file can have")
         }
         remaining = size
+        sparse = nil
         padding = (UInt64(TarHeader.blockSize) - size % 512) % 512
     }
 
@@ -211,11 +241,18 @@ extension TarReader where Source: ~Copyable {
         _ header: TarHeader,
         _ extensions: Extensions
     ) throws(ContentError) -> TarEntry {
-        var records = globalRecords
-        if let own = extensions.records { records.add(own) }
-        let path = try Self.first(extensions.longName, records.path("path")) ?? header.path
+        let records = extensions.records ?? PaxRecords()
+        let sparse = try records.sparse()
+        let recordPath = try records.path("path")
+        // A GNU long name counts more than a pax record, as in Go.
+        let path = sparse?.path ?? extensions.longName ?? recordPath ?? header.path
         do throws(ContentError) {
-            return try entry(header, records, path: path, longLink: extensions.longLink)
+            var entry = try entry(header, records, path: path, longLink: extensions.longLink)
+            if entry.kind == .regular || sparse != nil {
+                let contentSize = try readSparseMap(header, sparse, entry)
+                entry.size = contentSize ?? entry.size
+            }
+            return entry
         } catch {
             // The header's own name, which the caller adds, may be a stand-in for this one.
             throw path == header.path ? error : error.at(escapedText(of: path))
@@ -228,9 +265,6 @@ extension TarReader where Source: ~Copyable {
         path: [UInt8],
         longLink: [UInt8]?
     ) throws(ContentError) -> TarEntry {
-        guard !records.isSparse, header.type != UInt8(ascii: "S") else {
-            throw .unsupported("GNU sparse files are not supported")
-        }
         let kind = try Self.kind(header.type, path: path)
         var attributes = try header.attributes()
         if let value = try records.number("uid", UInt32.self) { attributes.userID = value }
@@ -244,10 +278,11 @@ extension TarReader where Source: ~Copyable {
         let size = try records.number("size", UInt64.self) ?? headerSize
         try setContent(kind == .regular ? size : 0)
         let isDevice = kind == .characterDevice || kind == .blockDevice
+        let recordTarget = try records.path("linkpath")
         return TarEntry(
             path: path,
             kind: kind,
-            linkTarget: try Self.first(longLink, records.path("linkpath")) ?? header.linkTarget,
+            linkTarget: longLink ?? recordTarget ?? header.linkTarget,
             attributes: attributes,
             device: isDevice ? try header.device() : DeviceNumber(major: 0, minor: 0),
             size: remaining,
@@ -255,16 +290,69 @@ extension TarReader where Source: ~Copyable {
         )
     }
 
-    /// A GNU long name counts more than a pax record, as in Go.
-    private static func first(_ long: [UInt8]?, _ record: [UInt8]?) -> [UInt8]? {
-        long ?? record
+    /// Reads where the bytes of a file with holes belong.
+    ///
+    /// - Returns: the size of the file's content; nil for a file without a map.
+    private mutating func readSparseMap(
+        _ header: TarHeader,
+        _ records: PaxRecords.Sparse?,
+        _ entry: TarEntry
+    ) throws(ContentError) -> UInt64? {
+        let map: SparseMap
+        let contentSize: UInt64
+        if header.type == UInt8(ascii: "S") {
+            guard records == nil else {
+                throw .corrupt("both a GNU sparse header and pax sparse records")
+            }
+            (map, contentSize) = try readGNUMap(header)
+        } else if let records {
+            guard entry.kind == .regular else {
+                throw .corrupt("pax sparse records of a \(entry.kind)")
+            }
+            if let known = records.map { map = known } else { map = try readMapText() }
+            contentSize = records.contentSize
+        } else {
+            return nil
+        }
+        guard contentSize <= UInt64(Int64.max) else {
+            throw .corrupt("size \(contentSize) is more than a file can have")
+        }
+        try map.check(contentSize: contentSize, storedSize: remaining)
+        sparse = SparseCursor(map, contentSize: contentSize)
+        return contentSize
+    }
+
+    /// The map in a GNU sparse header and in the blocks after it, which no size counts.
+    private mutating func readGNUMap(
+        _ header: TarHeader
+    ) throws(ContentError) -> (SparseMap, UInt64) {
+        var (map, continues, contentSize) = try header.gnuSparse()
+        while continues {
+            guard let block = try readBlock() else { throw endInsideEntry() }
+            continues = try map.appendSegments(ofBlock: block, start: 0, pairs: 21)
+        }
+        return (map, contentSize)
+    }
+
+    /// The map that takes the first blocks of the stored bytes.
+    private mutating func readMapText() throws(ContentError) -> SparseMap {
+        var text = SparseMapText()
+        while !text.isComplete {
+            guard remaining >= UInt64(TarHeader.blockSize) else {
+                throw .corrupt("sparse map does not end in the file's \(remaining) bytes")
+            }
+            var block = [UInt8](repeating: 0, count: TarHeader.blockSize)
+            try readStored(&block)
+            try text.add(block)
+        }
+        return text.map
     }
 
     private static func kind(_ type: UInt8, path: [UInt8]) throws(ContentError) -> TarEntry.Kind {
         switch type {
         // Before POSIX a directory was told by the slash at its end.
         case 0: path.last == 0x2f ? .directory : .regular
-        case UInt8(ascii: "0"), UInt8(ascii: "7"): .regular
+        case UInt8(ascii: "0"), UInt8(ascii: "7"), UInt8(ascii: "S"): .regular
         case UInt8(ascii: "1"): .hardLink
         case UInt8(ascii: "2"): .symlink
         case UInt8(ascii: "3"): .characterDevice

@@ -72,14 +72,31 @@ struct TarExtensionTests {
         #expect(entry.xattrs.map(\.value) == [value, [], [2]])
     }
 
-    @Test func globalRecordsHoldUntilReplaced() throws {
+    @Test func globalRecordsAreCheckedAndPassedOver() throws {
         let archive =
-            TarBlocks.pax(type: "g", [("uid", "7"), ("mtime", "5.25")]) + TarBlocks.file("a", [])
-            + TarBlocks.pax([("uid", "8"), ("mtime", "")]) + TarBlocks.file("b", [])
-            + TarBlocks.pax(type: "g", [("uid", "9")]) + TarBlocks.file("c", [])
-        let all = try entries(archive).map(\.entry)
-        #expect(all.map(\.attributes.userID) == [7, 8, 9])
-        #expect(all.map(\.attributes.modificationSeconds) == [5, 1_700_000_000, 5])
+            TarBlocks.pax(type: "g", [("uid", "7"), ("mtime", "5.25"), ("path", "all")])
+            + TarBlocks.pax([("gid", "8")]) + TarBlocks.pax(type: "g", [("gid", "9")])
+            + TarBlocks.file("a", [])
+        let entry = try onlyEntry(archive)
+        #expect(text(entry.path) == "a")
+        #expect(entry.attributes.userID == 0o1750)
+        #expect(entry.attributes.groupID == 8)
+        #expect(entry.attributes.modificationSeconds == 1_700_000_000)
+        let broken = TarBlocks.header("g", type: "g", size: 3) + TarBlocks.padded([1, 2, 3])
+        #expect(throws: ContentError.self) { try entries(broken) }
+    }
+
+    @Test func keepsValuesWithLineEndsAndNULs() throws {
+        let value = Array("9 a=b\n8 c=d\n\0\0end".utf8)
+        let data =
+            TarBlocks.paxRecord("SCHILY.xattr.user.odd", value)
+            + TarBlocks.paxRecord("path", Array("a\nname\n".utf8))
+        let entry = try onlyEntry(
+            TarBlocks.header("pax", type: "x", size: data.count) + TarBlocks.padded(data)
+                + TarBlocks.header("a")
+        )
+        #expect(entry.xattrs.map(\.value) == [value])
+        #expect(text(entry.path) == "a\nname\n")
     }
 
     @Test func gnuLongNamesCountMost() throws {
