@@ -76,8 +76,8 @@ let package = Package(
             .executableTarget(
                 name: "lazypull",
                 dependencies: [
-                    "Arguments", "Log", "Linux", "Content", "OCI", "Distribution", "Convert",
-                    "Check", "Mount",
+                    "Arguments", "Log", "Linux", "Content", "OCI", "Distribution", "Layers",
+                    "Convert", "Check", "Mount",
                 ],
                 swiftSettings: swiftSettings,
                 linkerSettings: [

@@ -4,6 +4,7 @@
 
 import Content
 package import Distribution
+package import Layers
 import Linux
 package import OCI
 import RAFS
@@ -18,18 +19,22 @@ package struct ConversionOptions: Sendable {
     package var compressionLevel: Int32?
     /// Whether a file that cannot be kept whole is an error instead of a warning.
     package var isStrict: Bool
+    /// What a layer may cost.
+    package var limits: LayerLimits
 
     /// Options; those not given are the defaults.
     package init(
         threads: Int,
         chunkSize: UInt32 = 1 << 20,
         compressionLevel: Int32? = 3,
-        isStrict: Bool = false
+        isStrict: Bool = false,
+        limits: LayerLimits = .standard
     ) {
         self.threads = max(1, threads)
         self.chunkSize = chunkSize
         self.compressionLevel = compressionLevel
         self.isStrict = isStrict
+        self.limits = limits
     }
 
     /// How chunks are stored, as the image says it.
@@ -106,7 +111,7 @@ package struct Conversion {
         try refuseConverted(image)
         let meter = LayerProgressMeter(image.manifest.layers, show: progress)
         let layers = try convertLayers(of: image, meter)
-        let merged = try MergedImage(layers)
+        let merged = try MergedImage(layers, limits: options.limits)
         let bootstrap = try BootstrapLayer(merged, options)
         let bootstrapBlob = try destination.putBlob(bootstrap.gzip, mediaType: .layerGzip)
         let manifest = try putManifest(of: image, layers, bootstrapBlob, bootstrap.diffID)

@@ -19,6 +19,7 @@ struct LayerChunker<Sink: ByteSink>: LayerContentSink {
     private var running: [ChunkJob] = []
     private var idle: [ChunkJob] = []
     private let runningLimit: Int
+    private let pieceLimit: Int
     private let meter: LayerProgressMeter
     private var written: [Digest: UInt32] = [:]
     /// The chunk that each piece of content became, by provisional index.
@@ -32,12 +33,14 @@ struct LayerChunker<Sink: ByteSink>: LayerContentSink {
     ///   - workers: digest and compress.
     ///   - chunkSize: the size of a full chunk, in bytes.
     ///   - runningLimit: how many chunks may be under way at once; each takes twice its size.
+    ///   - pieceLimit: the most pieces of content, below 2^32.
     ///   - meter: told after each piece.
     init(
         writer: consuming BlobWriter<Sink>,
         workers: ChunkWorkers,
         chunkSize: Int,
         runningLimit: Int,
+        pieceLimit: Int,
         meter: LayerProgressMeter
     ) {
         self.meter = meter
@@ -45,6 +48,7 @@ struct LayerChunker<Sink: ByteSink>: LayerContentSink {
         self.workers = workers
         self.chunkSize = chunkSize
         self.runningLimit = runningLimit
+        self.pieceLimit = pieceLimit
     }
 
     mutating func takeFile(
@@ -68,8 +72,8 @@ struct LayerChunker<Sink: ByteSink>: LayerContentSink {
                 filled += count
             }
             rest -= UInt64(job.count)
-            guard pieceCount < UInt32.max else {
-                throw ContentError(.limitExceeded, "a layer of more than 2^32 chunks")
+            guard pieceCount < pieceLimit else {
+                throw ContentError(.limitExceeded, "more than \(pieceLimit) chunks in a layer")
             }
             addresses.append(ChunkAddress(blob: 0, index: pieceCount))
             pieceCount += 1

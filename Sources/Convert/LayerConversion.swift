@@ -56,6 +56,7 @@ struct LayerConversion {
             workers: workers,
             chunkSize: Int(options.chunkSize),
             runningLimit: 2 * options.threads + 2,
+            pieceLimit: options.limits.chunks,
             meter: meter
         )
         var layerTree = try readTree(stream, layer, into: &chunker)
@@ -90,7 +91,7 @@ struct LayerConversion {
         _ layer: Descriptor,
         into chunker: inout LayerChunker<UploadSink>
     ) throws(ContentError) -> LayerTree {
-        let reader = LayerReader(keepsXattr: XattrEncoder.canStore)
+        let reader = LayerReader(limits: options.limits, keepsXattr: XattrEncoder.canStore)
         do throws(ContentError) {
             return try reader.read(stream, into: &chunker)
         } catch {

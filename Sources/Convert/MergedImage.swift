@@ -17,14 +17,16 @@ struct MergedImage {
     /// A chunk that several blobs hold is taken from the lowest. Blobs are numbered in the order
     /// of their first use in a walk by levels; those that no file needs are left out.
     ///
-    /// - Parameter all: the layers.
+    /// - Parameters:
+    ///   - all: the layers.
+    ///   - limits: what the tree may cost.
     /// - Throws: `ContentError` if a layer contradicts those below, or there are too many.
-    init(_ all: [ConvertedLayer]) throws(ContentError) {
+    init(_ all: [ConvertedLayer], limits: LayerLimits) throws(ContentError) {
         guard all.count <= Int(UInt16.max) else {
             throw ContentError(.limitExceeded, "\(all.count) layers, at most \(UInt16.max)")
         }
         var lowest: [Digest: ChunkAddress] = [:]
-        var applier = LayerApplier()
+        var applier = LayerApplier(limits: limits)
         for (index, layer) in all.enumerated() {
             let blob = UInt16(truncatingIfNeeded: index)
             for (chunk, record) in layer.chunks.enumerated() where lowest[record.digest] == nil {

@@ -11,6 +11,11 @@ package struct LayerLimits: Sendable {
     package var depth: Int
     /// The most bytes of paths, link targets and extended attributes of a layer.
     package var metadataBytes: Int
+    /// The most bytes of a layer's uncompressed tar, and of the contents of its files, in which
+    /// holes count as the zeros they read as.
+    package var decodedBytes: UInt64
+    /// The most pieces that the contents of a layer's files are cut into: below 2^32.
+    package var chunks: Int
 
     /// Limits that no real layer comes near.
     package static let standard = LayerLimits(
@@ -19,11 +24,24 @@ package struct LayerLimits: Sendable {
         metadataBytes: 8 << 30
     )
 
-    /// The limits given.
-    package init(entries: Int, depth: Int, metadataBytes: Int) {
+    /// The limits given; the others are the standard's: 1 TiB, and 2^26 chunks.
+    package init(
+        entries: Int,
+        depth: Int,
+        metadataBytes: Int,
+        decodedBytes: UInt64 = 1 << 40,
+        chunks: Int = 1 << 26
+    ) {
         self.entries = min(entries, Int(UInt32.max))
         self.depth = depth
         self.metadataBytes = metadataBytes
+        self.decodedBytes = decodedBytes
+        self.chunks = min(chunks, Int(UInt32.max))
+    }
+
+    /// The refusal of a layer that is larger than `decodedBytes`.
+    func decodedError() -> ContentError {
+        ContentError(.limitExceeded, "more than \(decodedBytes) bytes when decompressed")
     }
 
     /// Refuses a directory deeper than the limit; the root has depth 0.
@@ -90,7 +108,7 @@ package struct LayerReader {
         _ source: consuming Source,
         into sink: inout some LayerContentSink
     ) throws(ContentError) -> LayerTree {
-        var reader = TarReader(source)
+        var reader = TarReader(LimitedStream(source, limits))
         var builder = LayerTreeBuilder(limits: limits)
         var warnings: [String] = []
         while var entry = try reader.next() {
@@ -113,5 +131,24 @@ package struct LayerReader {
         }
         try reader.finish()
         return LayerTree(tree: builder.tree, warnings: warnings)
+    }
+}
+
+/// Passes bytes on up to the limit of a layer's tar.
+private struct LimitedStream<Source: ByteStream & ~Copyable>: ~Copyable, ByteStream {
+    private var source: Source
+    private let limits: LayerLimits
+    private var count: UInt64 = 0
+
+    init(_ source: consuming Source, _ limits: LayerLimits) {
+        self.source = source
+        self.limits = limits
+    }
+
+    mutating func read(into buffer: UnsafeMutableRawBufferPointer) throws(ContentError) -> Int {
+        let read = try unsafe source.read(into: buffer)
+        count &+= UInt64(read)
+        guard count <= limits.decodedBytes else { throw limits.decodedError() }
+        return read
     }
 }

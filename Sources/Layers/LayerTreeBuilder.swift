@@ -12,6 +12,7 @@ struct LayerTreeBuilder {
     private(set) var tree = FileTree()
     private let limits: LayerLimits
     private var metadataBytes = 0
+    private var contentBytes: UInt64 = 0
 
     /// The longest target of a symbolic link, in bytes: PATH_MAX without its NUL.
     private static let maximumTargetByteCount = 4095
@@ -20,7 +21,7 @@ struct LayerTreeBuilder {
         self.limits = limits
     }
 
-    /// Counts what an entry takes in memory.
+    /// Counts what an entry takes, in memory and of content, before its content is read.
     ///
     /// - Parameter entry: the entry, nothing of it left out yet.
     /// - Throws: `ContentError` naming the entry with which it is too much.
@@ -33,6 +34,11 @@ struct LayerTreeBuilder {
                 "\(escapedText(of: entry.path)): more than \(limits.metadataBytes) bytes of paths,"
                     + " links and xattrs"
             )
+        }
+        // A file with holes costs no bytes in the archive, but all of them to whoever reads it.
+        contentBytes = contentBytes.addingReportingOverflow(entry.size).partialValue
+        guard entry.size <= limits.decodedBytes, contentBytes <= limits.decodedBytes else {
+            throw limits.decodedError().at(escapedText(of: entry.path))
         }
     }
 

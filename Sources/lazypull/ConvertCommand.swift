@@ -35,7 +35,9 @@ enum ConvertCommand {
         name: "convert",
         summary: "Turn an OCI image into one that can be mounted lazily",
         options: [
-            chunkSize, compressor, compressionLevel, strict, SharedOptions.threads,
+            chunkSize, compressor, compressionLevel, strict,
+        ] + LimitOptions.all + [
+            SharedOptions.threads,
             SharedOptions.quiet, SharedOptions.output,
         ],
         operands: [
@@ -90,7 +92,8 @@ enum ConvertCommand {
             threads: SharedOptions.threadCount(arguments),
             chunkSize: 1 << UInt32(size?.bits ?? 20),
             compressionLevel: arguments.text(compressor) == "none" ? nil : Int32(level),
-            isStrict: arguments.has(strict)
+            isStrict: arguments.has(strict),
+            limits: LimitOptions.limits(arguments)
         )
     }
 

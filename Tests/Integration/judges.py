@@ -29,6 +29,17 @@ def umoci(layout: oci.Layout, tag: str, directory: Path) -> tree.Tree:
     return tree.read(directory)
 
 
+def gnu_tar(archive: bytes, directory: Path) -> tree.Tree:
+    """The tree as GNU tar unpacks one archive into `directory`."""
+    subprocess.run(
+        ["tar", "-xpf", "-", "--xattrs", "--numeric-owner", "-C", directory],
+        input=archive,
+        check=True,
+        umask=0o022,
+    )
+    return tree.read(directory)
+
+
 def umoci_stack(stack: Stack, workspace: Workspace) -> tree.Tree:
     """The tree of a stack: all of it by umoci's word, but for the times of directories."""
     layout = oci.Layout.create(workspace / "twin")

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Archives as other programs write them: what they mean is what umoci unpacks."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+import judges
+import oci
+import tree
+from commands import Lazypull
+from rafs import ConvertedImage
+from workspace import Workspace
+
+EXIT_LIMIT = 69
+WRITERS = {
+    "gnu": "tar --sparse --format=gnu",
+    "oldgnu": "tar --sparse --format=oldgnu",
+    "posix 0.0": "tar --sparse --format=posix --sparse-version=0.0",
+    "posix 0.1": "tar --sparse --format=posix --sparse-version=0.1",
+    "posix 1.0": "tar --sparse --format=posix --sparse-version=1.0",
+    "v7": "tar --format=v7",
+    "ustar": "tar --format=ustar",
+    "xattrs": "tar --xattrs --acls --format=posix",
+    "bsdtar pax": "bsdtar --format=pax",
+    "bsdtar gnutar": "bsdtar --format=gnutar",
+}
+
+
+def fill(directory: Path) -> None:
+    """Files with holes at every place, long names, odd times."""
+    (directory / "d").mkdir()
+    for name, pieces, size in [
+        ("hole", [], 5_000_000),
+        ("start", [(0, b"begin")], 3_000_000),
+        ("end", [(2_999_997, b"end")], 3_000_000),
+        ("many", [(n * 300_000, b"run %d" % n) for n in range(60)], 20_000_001),
+        ("d/dense", [(0, b"dense" * 1000)], 5000),
+        ("empty", [], 0),
+    ]:
+        with open(directory / name, "wb") as file:
+            for offset, data in pieces:
+                file.seek(offset)
+                file.write(data)
+            file.truncate(size)
+    (directory / "d" / "link").symlink_to("../hole")
+    (directory / "again").hardlink_to(directory / "many")
+
+
+def compare(
+    tar: bytes, lazypull: Lazypull, workspace: Workspace, *options: str
+) -> ConvertedImage:
+    """Converts an image of the one archive; umoci's tree and the mount's must be the same."""
+    layout = oci.Layout.create(workspace / "layout")
+    layout.put_tars("source", [tar])
+    image = lazypull.convert(layout.reference("source"), layout, "lazy", *options)
+    lazypull.check(image.reference, "--against", layout.reference("source")).assert_done()
+    # umoci and containerd refuse GNU's own sparse files; GNU tar is the judge of those.
+    if tarfile.GNUTYPE_SPARSE in {entry.type for entry in tarfile.open(fileobj=io.BytesIO(tar))}:
+        expected = judges.gnu_tar(tar, workspace.directory("unpacked"))
+    else:
+        expected = judges.umoci(layout, "source", workspace / "unpacked")
+    with lazypull.mount(image.reference, workspace / "cache") as mounted:
+        tree.assert_same(expected, tree.read(mounted.path))
+    return image
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_other_writers(writer: str, lazypull: Lazypull, workspace: Workspace) -> None:
+    """Every program's archive of the same files gives the tree that umoci unpacks."""
+    command = WRITERS[writer].split()
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    files = workspace.directory("files")
+    fill(files)
+    archive = workspace / "layer.tar"
+    subprocess.run([*command, "-cf", archive, "-C", files, "."], check=True)
+    compare(archive.read_bytes(), lazypull, workspace)
+
+
+@pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_odd_entries(format: int, lazypull: Lazypull, workspace: Workspace) -> None:
+    """Names of 255 bytes, paths beyond that, times at the ends of time, entries again."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=format, errors="surrogateescape") as tar:
+
+        def add(name: str, content: bytes = b"", mtime: int = 0, **fields: object) -> None:
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(content), mtime
+            for field, value in fields.items():
+                setattr(info, field, value)
+            tar.addfile(info, io.BytesIO(content))
+
+        # umoci gives directories that no entry describes the time of unpacking.
+        add("./", type=tarfile.DIRTYPE, mode=0o755)
+        for depth in range(1, 4):
+            add("/".join(["n" * 255] * depth), type=tarfile.DIRTYPE, mode=0o755, mtime=1)
+        add("/".join(["n" * 255] * 4), b"deep", mtime=2**31)
+        add("bytes \udcff\udc80", b"no UTF-8", mtime=2**33)
+        add("past", b"past", mtime=-(2**31))
+        add("before", b"before", mtime=-1)
+        add("twice", b"the first", mtime=5)
+        add("twice", b"the second", mtime=6, uid=2**31 - 1, gid=2**22)
+        add("./dots/../file", b"x")
+        add("large", b"", uid=2**32 - 2)
+    compare(buffer.getvalue(), lazypull, workspace)
+
+
+def sparse_bomb(size: int) -> bytes:
+    """An archive of one file with nothing but a hole."""
+    info = tarfile.TarInfo("bomb")
+    info.pax_headers = {"GNU.sparse.size": str(size), "GNU.sparse.map": f"{size},0"}
+    return info.tobuf(tarfile.PAX_FORMAT) + bytes(1024)
+
+
+@pytest.mark.parametrize(
+    "tar, options",
+    [
+        (sparse_bomb(2**62), []),
+        (sparse_bomb(2**30 + 1), ["--max-layer-size", "1"]),
+        (sparse_bomb(2**25), ["--max-chunks", "31"]),
+    ],
+)
+def test_limits(
+    tar: bytes, options: list[str], lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """What would cost too much is refused before it has cost much."""
+    layout = oci.Layout.create(workspace / "layout")
+    layout.put_tars("source", [tar])
+    result = lazypull.run(
+        "convert", *options, layout.reference("source"), layout.reference("lazy")
+    )
+    result.assert_refused("more than", codes=[EXIT_LIMIT])
+    assert "lazy" not in layout.tags()
+
+
+def test_gzip_bomb(lazypull: Lazypull, workspace: Workspace) -> None:
+    """What follows the archive counts, too."""
+    layout = oci.Layout.create(workspace / "layout")
+    layout.put_tars("source", [bytes(2**30 + 2**20)])
+    source, target = layout.reference("source"), layout.reference("lazy")
+    result = lazypull.run("convert", "--max-layer-size", "1", source, target)
+    result.assert_refused("more than", codes=[EXIT_LIMIT])
+    lazypull.run("convert", source, target).assert_done()
+
+
+def test_deep_and_many(lazypull: Lazypull, workspace: Workspace) -> None:
+    """Depth and number of entries have limits that can be moved."""
+    layout = oci.Layout.create(workspace / "layout")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("a/b/c/d/e/f"))
+    layout.put_tars("source", [buffer.getvalue()])
+    source, target = layout.reference("source"), layout.reference("lazy")
+    for option in (["--max-depth", "4"], ["--max-entries", "6"]):
+        refused = lazypull.run("convert", *option, source, target)
+        refused.assert_refused("more than" if "entries" in option[0] else "deeper than",
+                               codes=[EXIT_LIMIT])  # fmt: skip
+    lazypull.run("convert", "--max-depth", "5", "--max-entries", "7", source, target).assert_done()
