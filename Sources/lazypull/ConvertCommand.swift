@@ -3,36 +3,11 @@
 internal import Arguments
 internal import Convert
 internal import Distribution
-internal import Layers
 internal import Linux
 internal import OCI
 
 /// `lazypull convert`: turns an OCI image into a seekable one.
 enum ConvertCommand {
-    private static let maximumEntries = Option(
-        "max-entries",
-        value: OptionValue("N", .integer(1...4_294_967_295), defaultText: "50000000"),
-        help: "Refuse an image with more files in a layer, or in all layers together."
-    )
-    private static let maximumDepth = Option(
-        "max-depth",
-        value: OptionValue("N", .integer(1...1_000_000), defaultText: "4096"),
-        help: "Refuse an image with deeper directories."
-    )
-    private static let maximumChunks = Option(
-        "max-chunks",
-        value: OptionValue("N", .integer(1...4_294_967_295), defaultText: "67108864"),
-        help: "Refuse an image with more chunks in a layer, repeated ones counted."
-    )
-    private static let maximumSize = Option(
-        "max-layer-size",
-        value: OptionValue("GIB", .integer(1...1_048_576), defaultText: "1024"),
-        help: """
-            Refuse an image with a layer that decompresses to more than GIB x 2^30 bytes, holes in
-            files counted as the zeros they read as.
-            """
-    )
-
     static let applet = Applet(syntax: syntax, run: run)
 
     private static let chunkSizes = (12...24).map { (name: sizeName(bits: $0), bits: $0) }
@@ -60,8 +35,9 @@ enum ConvertCommand {
         name: "convert",
         summary: "Turn an OCI image into one that can be mounted lazily",
         options: [
-            chunkSize, compressor, compressionLevel, strict, maximumEntries, maximumDepth,
-            maximumChunks, maximumSize, SharedOptions.threads,
+            chunkSize, compressor, compressionLevel, strict,
+        ] + LimitOptions.all + [
+            SharedOptions.threads,
             SharedOptions.quiet, SharedOptions.output,
         ],
         operands: [
@@ -117,17 +93,8 @@ enum ConvertCommand {
             chunkSize: 1 << UInt32(size?.bits ?? 20),
             compressionLevel: arguments.text(compressor) == "none" ? nil : Int32(level),
             isStrict: arguments.has(strict),
-            limits: limits(arguments)
+            limits: LimitOptions.limits(arguments)
         )
-    }
-
-    private static func limits(_ arguments: ParsedArguments) -> LayerLimits {
-        var limits = LayerLimits.standard
-        if let entries = arguments.integer(maximumEntries) { limits.entries = entries }
-        if let depth = arguments.integer(maximumDepth) { limits.depth = depth }
-        if let chunks = arguments.integer(maximumChunks) { limits.chunks = chunks }
-        if let size = arguments.integer(maximumSize) { limits.decodedBytes = UInt64(size) << 30 }
-        return limits
     }
 
     private static func text(_ report: ConversionReport, target: ImageName) -> String {
