@@ -21,7 +21,7 @@ struct MergedImage {
     ///   - all: the layers.
     ///   - limits: what the tree may cost.
     /// - Throws: `ContentError` if a layer contradicts those below, or there are too many.
-    init(_ all: [ConvertedLayer], limits: LayerLimits) throws(ContentError) {
+    init(_ all: [ConvertedLayer], limits: LayerLimits = .standard) throws(ContentError) {
         guard all.count <= Int(UInt16.max) else {
             throw ContentError(.limitExceeded, "\(all.count) layers, at most \(UInt16.max)")
         }

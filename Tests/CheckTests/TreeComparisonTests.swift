@@ -38,8 +38,7 @@ struct TreeComparisonTests {
         var comparison = TreeComparison(
             image: image.tree,
             source: sample().tree,
-            imageDigest: { $0.index == 99 ? nil : self.digest($0) },
-            sourceDigest: digest
+            digests: { ($0.index == 99 ? nil : self.digest($0), self.digest($1)) }
         )
         comparison.run()
         return comparison.differences

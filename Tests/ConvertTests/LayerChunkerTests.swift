@@ -106,7 +106,7 @@ struct LayerChunkerTests {
         let input = UnsafeMutableRawBufferPointer.allocate(byteCount: stored.count, alignment: 16)
         defer { unsafe input.deallocate() }
         unsafe input.copyBytes(from: stored)
-        try unsafe decompressor.decompress(UnsafeRawBufferPointer(input), into: output)
+        try unsafe decompressor.decompress(UnsafeRawBufferPointer(input), by: .zstd, into: output)
         let content = unsafe Array(output)
         #expect(StreamingDigest.digest(of: content) == chunk.digest)
         return content

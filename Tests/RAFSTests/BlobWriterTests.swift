@@ -42,14 +42,11 @@ struct BlobWriterTests {
         )
         for part in toc.entries.dropFirst() {
             let stored = Array(blob[Int(part.offset)..<Int(part.offset + part.compressedSize)])
-            let content =
-                part.compressor == .none
-                ? stored
-                : try ZstdBuffer.decompress(
-                    stored.rawSpan,
-                    expectedSize: Int(part.uncompressedSize),
-                    limit: 1 << 20
-                )
+            let content = try part.compressor.decompress(
+                stored.rawSpan,
+                expectedSize: Int(part.uncompressedSize),
+                limit: 1 << 20
+            )
             #expect(StreamingDigest.digest(of: content) == part.digest)
             switch part.name {
             case "blob.digest": #expect(content == chunks.flatMap { $0.digest.bytes })
