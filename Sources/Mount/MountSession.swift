@@ -113,10 +113,8 @@ package struct MountSession: ~Copyable {
         )
         let image = try OpenImage(source, cache, cacheDirectory: options.cacheDirectory)
         let filesystem = try ImageFilesystem(image, cache, log)
-        let stale = try point.clearStale()
-        if stale > 0 { log.warning("stale mount cleared", ["path": point.path, "mounts": stale]) }
         let workers = try FuseWorkers(count: options.workers)
-        let session = try FuseSession(filesystem, mountedAt: point.path, source: image.name)
+        let session = try Self.attach(filesystem, point, image.name, options, log)
         do {
             try workers.serve(session)
             try point.awaitAnswer()
@@ -139,6 +137,22 @@ package struct MountSession: ~Copyable {
         self.image = image
         self.session = session
         self.workers = workers
+    }
+
+    /// Mounts, once what a dead process left is away; nothing answers yet.
+    private static func attach(
+        _ filesystem: ImageFilesystem,
+        _ point: MountPoint,
+        _ name: String,
+        _ options: MountOptions,
+        _ log: Logger
+    ) throws(SystemError) -> FuseSession {
+        let turn = MountTurn(in: options.runtimeDirectory, log)
+        let stale = try point.clearStale()
+        if stale > 0 { log.warning("stale mount cleared", ["path": point.path, "mounts": stale]) }
+        let session = try FuseSession(filesystem, mountedAt: point.path, source: name)
+        turn.end()
+        return session
     }
 
     /// Waits for the end, and does what signals say.
