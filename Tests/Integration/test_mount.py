@@ -108,11 +108,18 @@ def test_live_mount_is_not_cleared(
         assert len(kernel.mounts_below(mounted.path)) == 1
 
 
+@pytest.mark.parametrize("state", ["free", "stale"])
 def test_race_for_a_mount_point(
-    image: ConvertedImage, expected: tree.Tree, lazypull: Lazypull, workspace: Workspace
+    state: str,
+    image: ConvertedImage,
+    expected: tree.Tree,
+    lazypull: Lazypull,
+    workspace: Workspace,
 ) -> None:
     """Of several that want one directory at the same time, one gets it, and the others say so."""
     target = workspace.directory("target")
+    if state == "stale":
+        lazypull.mount(image.reference, workspace / "cache", target).kill()
     runs = [
         lazypull.start("mount", "--cache-dir", workspace / f"cache{n}", image.reference, target)
         for n in range(4)
