@@ -119,7 +119,14 @@ struct ImageMetadata: Sendable {
         _ digests: [UInt8]
     ) throws(ContentError) -> BlobChunks {
         let table = try ChunkInfoTable(file: infoFile.rawSpan)
-        guard table.count == Int(blob.chunkCount), table.location == blob.chunkInfo,
+        guard table.location == blob.chunkInfo else {
+            throw .corrupt(
+                "blob \(blob.id): its chunk-info table is at \(table.location.offset)"
+                    + "+\(table.location.compressedSize) by its own header, at"
+                    + " \(blob.chunkInfo.offset)+\(blob.chunkInfo.compressedSize) by the bootstrap"
+            )
+        }
+        guard table.count == Int(blob.chunkCount),
             digests.count == table.count * Digest.byteCount
         else {
             throw .corrupt(

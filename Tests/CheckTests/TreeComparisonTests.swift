@@ -122,11 +122,11 @@ struct TreeComparisonTests {
         #expect(change("file") { $0.size = 5001 } == ["/d/again: size is 5001, in the source 5000"])
         #expect(
             change("file") { $0.chunks[1].index = 7 }
-                == ["/d/again: content of chunk 1 is \(one), in the source \(two)"]
+                == ["/d/again: content of chunk 1 is \(one.hex), in the source \(two.hex)"]
         )
         #expect(
             change("file") { $0.chunks[1].index = 99 }
-                == ["/d/again: content of chunk 1 is unknown, in the source \(two)"]
+                == ["/d/again: content of chunk 1 is unknown, in the source \(two.hex)"]
         )
         #expect(
             change("file") { $0.chunks.removeLast() }

@@ -100,14 +100,15 @@ struct ChunkTableTests {
         #expect(try Self.chunk(0, of: file(1, stored: 100, content: 1 << 24)) == expected)
         #expect(try Self.chunk(0, of: file(0x11, stored: 100, content: 1 << 24)) == expected)
         #expect(try !Self.chunk(0, of: file(0x10, stored: 5, content: 5)).isCompressed)
-        for flags: UInt64 in [2, 4, 8, 0x20, 0x80] {
+        for flags: UInt64 in [2, 8, 0x20, 0x80] {
             let error = #expect(throws: ContentError.self) {
                 try Self.chunk(0, of: file(flags, stored: 100, content: 200))
             }
             #expect(error?.kind == .unsupported)
         }
-        // Whether a chunk is compressed is told by its sizes; a flag that says otherwise is refused.
-        for (flags, stored, content) in [(1, 5, 5), (0, 4, 5), (1, 0, 5)]
+        // Whether a chunk is compressed is told by its sizes; a flag that says otherwise is refused,
+        // and so is a member of a batch in a table without batches.
+        for (flags, stored, content) in [(1, 5, 5), (0, 4, 5), (1, 0, 5), (4, 0, 5)]
             as [(UInt64, UInt64, UInt64)]
         {
             #expect(throws: ContentError.self) {
@@ -127,7 +128,7 @@ struct ChunkTableTests {
         #expect(message(0, [0]) == "chunk-info table: its header has no magic")
         #expect(message(4095, [0]) == "chunk-info table: its header has no magic")
         #expect(message(8, [4]) == "chunk-info table: compressor 4 is not known")
-        #expect(message(13, [1, 0]) == "chunk-info table: 257 chunks in 8192 bytes")
+        #expect(message(13, [1, 0]) == "chunk-info table: 257 chunks and 0 batches in 8192 bytes")
         #expect(message(15, [2]) == "chunk-info table: 33554433 chunks, at most 2^24 can be named")
         for count in stride(from: 0, to: file.count, by: 500) {
             let cut = Array(file[..<count])
@@ -170,9 +171,8 @@ struct ChunkTableTests {
             (35, 1, "chunk table: chunk 5 of blob 16777217 of 2"),
             (75, 1, "chunk table: chunk 16777221 of blob 1 of 2"),
             (36, 3, "chunk table: chunk 5 of blob 1 has flags 0x3"),
-            (36, 8, "chunk table: chunk 5 of blob 1 has flags 0x8"),
+            (36, 4, "chunk table: chunk 5 of blob 1 has flags 0x4"),
             (43, 2, "chunk table: chunk 5 of blob 1 is out of range"),
-            (40, 0, "chunk table: chunk 5 of blob 1 is out of range"),
             (47, 2, "chunk table: chunk 5 of blob 1 is out of range"),
             (44, 0, "chunk table: chunk 5 of blob 1 is out of range"),
             (53, 1, "chunk table: chunk 5 of blob 1 is out of range"),
