@@ -7,8 +7,7 @@ package import Content
 @safe
 package struct ZstdDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStream {
     private var input: BufferedStream<Source>
-    // Owned: made in init, freed in deinit; nil if there was no memory, which `read` tells.
-    private let context: OpaquePointer?
+    private let decompressor: FrameDecompressor
     private var isInsideFrame = false
     private var isAtStart = true
 
@@ -23,15 +22,7 @@ package struct ZstdDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
     ///     decoder keeps a window in memory; 27 (128 MiB) is what `zstd -d` accepts unasked.
     package init(_ source: consuming Source, windowLogMaximum: Int32 = 27) {
         input = BufferedStream(source)
-        let context = unsafe ZSTD_createDCtx()
-        if let context = unsafe context {
-            _ = unsafe ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, windowLogMaximum)
-        }
-        unsafe self.context = context
-    }
-
-    deinit {
-        _ = unsafe ZSTD_freeDCtx(context)
+        decompressor = FrameDecompressor(windowLogMaximum: windowLogMaximum)
     }
 
     /// How many stored bytes were decoded so far.
@@ -68,7 +59,7 @@ package struct ZstdDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
     private mutating func decode(
         into buffer: UnsafeMutableRawBufferPointer
     ) throws(ContentError) -> Int {
-        guard let context = unsafe context else {
+        guard let context = unsafe decompressor.context else {
             throw ContentError(.inputOutput, "no memory to decode zstd")
         }
         let available = try input.fill(atLeast: 1)
@@ -105,6 +96,25 @@ package struct ZstdDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
 
     private var place: String {
         "at compressed offset \(compressedOffset), uncompressed offset \(uncompressedOffset)"
+    }
+}
+
+/// libzstd's decoder state: a class, for the reason that `BufferMemory` in Content gives.
+@safe
+private final class FrameDecompressor {
+    // Owned: made in init, freed in deinit; nil if there was no memory, which `read` tells.
+    let context: OpaquePointer?
+
+    init(windowLogMaximum: Int32) {
+        let context = unsafe ZSTD_createDCtx()
+        if let context = unsafe context {
+            _ = unsafe ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, windowLogMaximum)
+        }
+        unsafe self.context = context
+    }
+
+    deinit {
+        _ = unsafe ZSTD_freeDCtx(context)
     }
 }
 

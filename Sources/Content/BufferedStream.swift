@@ -7,8 +7,8 @@
 @safe
 package struct BufferedStream<Source: ByteStream & ~Copyable>: ~Copyable, ByteStream {
     private var source: Source
-    // Allocated in init, freed in deinit; bytes start..<end are read and not yet taken.
-    private let memory: UnsafeMutableRawBufferPointer
+    // Bytes start..<end of it are read and not yet taken.
+    private let storage: BufferMemory
     private var start = 0
     private var end = 0
 
@@ -24,19 +24,17 @@ package struct BufferedStream<Source: ByteStream & ~Copyable>: ~Copyable, ByteSt
     ///   - capacity: the size of the buffer in bytes, at least 1.
     package init(_ source: consuming Source, capacity: Int = 256 << 10) {
         self.source = source
-        unsafe memory = .allocate(byteCount: max(capacity, 1), alignment: 4096)
+        storage = BufferMemory(byteCount: max(capacity, 1))
     }
 
-    deinit {
-        unsafe memory.deallocate()
-    }
+    private var memory: UnsafeMutableRawBufferPointer { unsafe storage.bytes }
 
     /// The bytes that are read and not yet taken.
     package var buffered: RawSpan {
         @_lifetime(borrow self)
         borrowing get {
             let bytes = unsafe UnsafeRawBufferPointer(rebasing: memory[start..<end])
-            // Safe: the memory is freed only by deinit, which cannot run during the borrow.
+            // Safe: the memory lives as long as its owner, which this value keeps.
             return unsafe _overrideLifetime(RawSpan(_unsafeBytes: bytes), borrowing: self)
         }
     }
@@ -97,5 +95,22 @@ package struct BufferedStream<Source: ByteStream & ~Copyable>: ~Copyable, ByteSt
         )
         consume(count)
         return count
+    }
+}
+
+/// The memory of a stream's buffer.
+///
+/// A class, since its `deinit` always runs: that of a generic noncopyable struct does not where
+/// Swift 6.3 optimizes another module that uses it, and every stream would leak its buffer.
+@safe
+private final class BufferMemory {
+    let bytes: UnsafeMutableRawBufferPointer
+
+    init(byteCount: Int) {
+        unsafe bytes = .allocate(byteCount: byteCount, alignment: 4096)
+    }
+
+    deinit {
+        unsafe bytes.deallocate()
     }
 }
