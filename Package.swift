@@ -72,13 +72,14 @@ let package = Package(
                 "ChunkCache", "CLinux",
             ]
         )
+        + module("Unpack", ["Content", "Linux", "RAFS", "Distribution", "ChunkCache"])
         // Floor 5: the executable.
         + [
             .executableTarget(
                 name: "lazypull",
                 dependencies: [
                     "Arguments", "Log", "Linux", "Content", "OCI", "Distribution", "Layers",
-                    "Convert", "Check", "Mount",
+                    "Convert", "Check", "Mount", "Unpack",
                 ],
                 swiftSettings: swiftSettings,
                 linkerSettings: [

@@ -50,7 +50,13 @@ package struct ImageCheck {
     /// - Throws: an error that names the first thing that is wrong with the image itself.
     package func run(against original: (any ImageSource)?) throws -> CheckReport {
         let image = try ConvertedImage(source)
-        let metadata = try ImageMetadata(image, at: source)
+        let files = try image.bootstrapFiles()
+        let metadata = try ImageMetadata(
+            bootstrap: files[.bootstrap] ?? [],
+            chunkInfo: { files[.chunkInfo($0)] },
+            chunkDigests: { files[.chunkDigests($0)] },
+            blobSource: { try source.blobSource(image.dataBlob($0)) }
+        )
         let view = Bootstrap(bytes: metadata.bootstrap.rawSpan, layout: metadata.layout)
         let contentSize = try view.verifyChunks { (address) throws(ContentError) in
             try metadata.chunk(at: address)
@@ -75,7 +81,8 @@ package struct ImageCheck {
     /// - Parameter line: gets each line, without its end.
     /// - Throws: an error that names what is wrong with the bootstrap; what `line` throws.
     package func dump(line: (String) throws -> Void) throws {
-        let metadata = try ImageMetadata.bootstrap(of: ConvertedImage(source))
+        let files = try ConvertedImage(source).bootstrapFiles { $0 == .bootstrap }
+        let metadata = files[.bootstrap] ?? []
         let layout = try BootstrapLayout(metadata.rawSpan)
         let dump = try ImageDump(Bootstrap(bytes: metadata.rawSpan, layout: layout))
         try dump.write(line: line)

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Compression
-import Content
+package import Content
 import Linux
 
 /// What one fetching thread works with: buffers and a decompressor, made once.
-struct ChunkFetcher: ~Copyable {
+package struct ChunkFetcher: ~Copyable {
     /// The largest chunk, stored or not: 24 bits of size.
-    static let largestChunk = 1 << 24
+    package static let largestChunk = 1 << 24
 
     private var stored: AnonymousMemory
     private var content: AnonymousMemory
@@ -18,7 +18,7 @@ struct ChunkFetcher: ~Copyable {
     /// Buffers and decompressor of one thread.
     ///
     /// - Throws: `SystemError` or `ContentError` if there is no memory.
-    init() throws {
+    package init() throws {
         let stored = try AnonymousMemory(byteCount: Self.largestChunk)
         let content = try AnonymousMemory(byteCount: Self.largestChunk)
         let decompressor = try ChunkDecompressor()
@@ -34,7 +34,7 @@ struct ChunkFetcher: ~Copyable {
     ///   - count: its length; at most `largestChunk`.
     ///   - source: the blob.
     /// - Throws: `ContentError` if the source does not give all of it.
-    mutating func fetch(
+    package mutating func fetch(
         _ start: UInt64,
         _ count: Int,
         from source: any BlobSource
@@ -57,7 +57,7 @@ struct ChunkFetcher: ~Copyable {
     ///   - start: where the range began in the blob.
     ///   - body: gets the content, which lives as long as the call.
     /// - Throws: `ContentError` if it cannot be decompressed or its digest is another.
-    mutating func withContent(
+    package mutating func withContent(
         of chunk: Chunk,
         _ coding: ChunkCoding,
         inRangeFrom start: UInt64,
@@ -110,7 +110,7 @@ struct ChunkFetcher: ~Copyable {
     }
 
     /// Gives the buffers' pages back to the kernel.
-    mutating func rest() {
+    package mutating func rest() {
         batch = nil
         stored.discardPages()
         content.discardPages()

@@ -82,6 +82,39 @@ package struct ConvertedImage: Sendable {
         }
     }
 
+    /// The files of the bootstrap layer, in memory, verified.
+    ///
+    /// - Parameter isWanted: which files are kept.
+    /// - Returns: the bytes of these that the layer has.
+    /// - Throws: an error that names the layer.
+    package func bootstrapFiles(
+        where isWanted: (BootstrapFile) -> Bool = { _ in true }
+    ) throws -> [BootstrapFile: [UInt8]] {
+        var files: [BootstrapFile: [UInt8]] = [:]
+        try unsafe readBootstrapLayer { file, size, read in
+            if isWanted(file) { files[file] = try unsafe Self.contents(size, read) }
+        }
+        return files
+    }
+
+    private static func contents(
+        _ size: UInt64,
+        _ read: (UnsafeMutableRawBufferPointer) throws(ContentError) -> Int
+    ) throws(ContentError) -> [UInt8] {
+        var bytes: [UInt8] = []
+        // Grows as the bytes come: the size is only what a header says.
+        var buffer = [UInt8](repeating: 0, count: Int(min(size, 1 << 20)))
+        while UInt64(bytes.count) < size {
+            var span = buffer.mutableSpan
+            let count = try unsafe span.withUnsafeMutableBytes {
+                (buffer) throws(ContentError) in try unsafe read(buffer)
+            }
+            guard count > 0 else { throw .truncated("a file of the bootstrap layer ends early") }
+            bytes.append(contentsOf: buffer[..<count])
+        }
+        return bytes
+    }
+
     private func readFiles(
         _ body: (
             BootstrapFile, UInt64, (UnsafeMutableRawBufferPointer) throws(ContentError) -> Int

@@ -16,6 +16,7 @@ enum Program {
         ConvertCommand.applet,
         CheckCommand.applet,
         MountCommand.applet,
+        UnpackCommand.applet,
     ]
 
     /// What stands in an applet's place to ask the program itself for something.

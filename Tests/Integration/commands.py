@@ -95,6 +95,11 @@ class Lazypull:
         """Checks, with whatever outcome."""
         return self.run("check", *options, image)
 
+    def unpack(self, image: str, target: Path) -> Path:
+        """Lays an image out as files, and must succeed."""
+        self.run("unpack", "--quiet", image, target).assert_done()
+        return target
+
     def mount(self, image: str, cache: Path, target: Path | None = None) -> Mounted:
         """Mounts in the foreground, so that the process is ours, and must succeed."""
         mounted = self.try_mount(image, cache, target)

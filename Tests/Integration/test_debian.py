@@ -87,6 +87,12 @@ def test_fuse_mount(case: DebianCase, lazypull: Lazypull, workspace: Workspace) 
         assert mounted.unmount()["fetched-bytes"] == 0
 
 
+def test_unpack(case: DebianCase, lazypull: Lazypull, workspace: Workspace) -> None:
+    """The full walk through what unpack has laid out."""
+    unpacked = lazypull.unpack(case.image.reference, workspace / "unpacked")
+    tree.assert_same(case.expected, tree.read(unpacked))
+
+
 def test_kernel_erofs(case: DebianCase, workspace: Workspace) -> None:
     """The full walk through the kernel's own file system."""
     with judges.mounted_erofs(case.unpacked, workspace / "erofs") as mounted:

@@ -65,6 +65,16 @@ def test_mount_of_nydus_image(
             tree.assert_same(tree.whole_seconds(expected), found)
 
 
+@pytest.mark.parametrize("tag", NYDUS_TAGS)
+def test_unpack_of_nydus_image(
+    tag: str, foreign: oci.Layout, expected: tree.Tree, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """Laid out as files, it is what umoci unpacks."""
+    unpacked = lazypull.unpack(foreign.reference(tag), workspace / "unpacked")
+    found = tree.without_directory_times(tree.read(unpacked))
+    tree.assert_same(tree.whole_seconds(expected), found)
+
+
 def test_batches_are_fetched_once(
     foreign: oci.Layout, lazypull: Lazypull, workspace: Workspace
 ) -> None:
@@ -92,10 +102,12 @@ def test_other_forms_are_refused(
     """An image that this version does not read is called neither corrupt nor clean."""
     for result in (
         lazypull.check(foreign.reference(tag)),
+        lazypull.run("unpack", foreign.reference(tag), workspace / "unpacked"),
         lazypull.try_mount(foreign.reference(tag), workspace / "cache"),
     ):
         assert isinstance(result, Result), "mounted what cannot be verified"
         result.assert_refused(REFUSALS[tag], codes=[EXIT_UNSUPPORTED])
+    assert not (workspace / "unpacked").exists()
 
 
 @pytest.mark.parametrize("tag", NYDUS_TAGS)

@@ -45,6 +45,12 @@ def test_fuse_mount(case: Case, lazypull: Lazypull, workspace: Workspace) -> Non
         tree.assert_same(case.expected, tree.read(mounted.path))
 
 
+def test_unpack(case: Case, lazypull: Lazypull, workspace: Workspace) -> None:
+    """Laid out as files, every path, attribute and byte is there again."""
+    unpacked = lazypull.unpack(case.image.reference, workspace / "unpacked")
+    tree.assert_same(case.expected, tree.read(unpacked))
+
+
 def test_kernel_erofs(case: Case, workspace: Workspace) -> None:
     """The kernel mounts the bootstrap over the unpacked blobs, and shows the same."""
     unpacked = case.image.unpack(workspace / "devices")

@@ -67,6 +67,11 @@ static inline int clinux_fstatfs(int fd, struct statfs *out) { return fstatfs(fd
 // A macro with a cast.
 static inline void *clinux_map_failed(void) { return MAP_FAILED; }
 
+// A macro.
+static inline dev_t clinux_makedev(unsigned int major, unsigned int minor) {
+    return makedev(major, minor);
+}
+
 // Macros over a status word.
 static inline int clinux_exited(int status) { return WIFEXITED(status); }
 static inline int clinux_exit_status(int status) { return WEXITSTATUS(status); }

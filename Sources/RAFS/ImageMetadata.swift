@@ -1,48 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Content
-import Distribution
-import RAFS
+package import Content
 
 /// What a converted image's bootstrap layer holds, in memory.
-struct ImageMetadata: Sendable {
+package struct ImageMetadata: Sendable {
     /// One blob's chunk records: as the bootstrap layer carries them, else as the blob itself does.
-    struct BlobChunks: Sendable {
-        let table: ChunkInfoTable
-        let infoFile: [UInt8]
+    package struct BlobChunks: Sendable {
+        /// The chunk-info table's header.
+        package let table: ChunkInfoTable
+        /// The chunk-info table in its file form.
+        package let infoFile: [UInt8]
         /// The chunks' digests; zeros where nobody says one.
-        let digests: [UInt8]
+        package let digests: [UInt8]
         /// How the chunks are stored and named.
-        let coding: ChunkCoding
+        package let coding: ChunkCoding
         /// The size of the blob's uncompressed view, in bytes.
-        let viewSize: UInt64
+        package let viewSize: UInt64
 
-        func chunk(at index: Int) throws(ContentError) -> Chunk {
+        /// The record of a chunk.
+        ///
+        /// - Parameter index: the chunk's index.
+        /// - Returns: the record; its digest is zero where nobody says one.
+        /// - Throws: `ContentError` if the index or the record is out of bounds.
+        package func chunk(at index: Int) throws(ContentError) -> Chunk {
             try table.chunk(at: index, table: infoFile.rawSpan, digests: digests.rawSpan)
         }
     }
 
     /// The bootstrap.
-    let bootstrap: [UInt8]
+    package let bootstrap: [UInt8]
     /// Its checked layout.
-    let layout: BootstrapLayout
+    package let layout: BootstrapLayout
     /// The chunk records by blob index.
-    let blobs: [BlobChunks]
+    package let blobs: [BlobChunks]
 
-    /// Reads the bootstrap layer, verified, and checks that its parts agree.
+    /// Takes what the bootstrap layer holds, and checks that its parts agree.
     ///
-    /// nydus' layers lack the digests, older ones the chunk-info tables as well.
+    /// nydus' layers lack the digests, older ones the chunk-info tables as well: these are then read
+    /// from the blobs.
     ///
     /// - Parameters:
-    ///   - image: the image.
-    ///   - source: where the blobs are.
+    ///   - bootstrap: the bootstrap.
+    ///   - chunkInfo: gives a blob's chunk-info table in its file form, if the layer has it.
+    ///   - chunkDigests: gives the digests of a blob's chunks, if the layer has them.
+    ///   - blobSource: gives the place of a blob.
     /// - Throws: an error that names what is missing or wrong.
-    init(_ image: ConvertedImage, at source: any ImageSource) throws {
-        var files: [BootstrapFile: [UInt8]] = [:]
-        try unsafe image.readBootstrapLayer { file, size, read in
-            files[file] = try unsafe Self.bytes(size, read)
-        }
-        let bootstrap = files[.bootstrap] ?? []
+    package init(
+        bootstrap: [UInt8],
+        chunkInfo: (Digest) -> [UInt8]?,
+        chunkDigests: (Digest) -> [UInt8]?,
+        blobSource: (Digest) throws -> any BlobSource
+    ) throws {
         let layout = try BootstrapLayout(bootstrap.rawSpan)
         try layout.checkReadable()
         self.bootstrap = bootstrap
@@ -51,11 +59,11 @@ struct ImageMetadata: Sendable {
             guard let id = blob.digest else {
                 throw ContentError.corrupt("blob \(index) of the bootstrap has no digest as its id")
             }
-            let parts = try BlobParts(source.blobSource(image.dataBlob(id)))
+            let parts = BlobParts(try blobSource(id))
             return try Self.chunks(
                 of: blob,
-                files[.chunkInfo(id)] ?? parts.chunkInfoFile(at: blob.chunkInfo),
-                files[.chunkDigests(id)] ?? Self.digests(in: parts)
+                chunkInfo(id) ?? parts.chunkInfoFile(at: blob.chunkInfo),
+                chunkDigests(id) ?? Self.digests(in: parts)
                     ?? Bootstrap(bytes: bootstrap.rawSpan, layout: layout)
                     .recordedDigests(ofBlob: index)
             )
@@ -69,21 +77,12 @@ struct ImageMetadata: Sendable {
         return try parts.part(entry)
     }
 
-    /// The bootstrap alone, of an image that may otherwise be more than this version reads.
-    ///
-    /// - Parameter image: the image.
-    /// - Returns: the bootstrap's bytes, verified.
-    /// - Throws: an error that names what is wrong with the layer that carries it.
-    static func bootstrap(of image: ConvertedImage) throws -> [UInt8] {
-        var bootstrap: [UInt8] = []
-        try unsafe image.readBootstrapLayer { file, size, read in
-            if file == .bootstrap { bootstrap = try unsafe bytes(size, read) }
-        }
-        return bootstrap
-    }
-
     /// The blob's own record of a chunk; nil if the blob has no such chunk.
-    func chunk(at address: ChunkAddress) throws(ContentError) -> Chunk? {
+    ///
+    /// - Parameter address: the chunk.
+    /// - Returns: the record.
+    /// - Throws: `ContentError` if the record is out of bounds.
+    package func chunk(at address: ChunkAddress) throws(ContentError) -> Chunk? {
         guard Int(address.blob) < blobs.count,
             Int(address.index) < blobs[Int(address.blob)].table.count
         else { return nil }
@@ -91,26 +90,8 @@ struct ImageMetadata: Sendable {
     }
 
     /// The function that digests a blob's chunks; nil if there is no such blob.
-    func digester(ofBlob blob: UInt16) -> Digester? {
+    package func digester(ofBlob blob: UInt16) -> Digester? {
         Int(blob) < blobs.count ? blobs[Int(blob)].coding.digester : nil
-    }
-
-    private static func bytes(
-        _ size: UInt64,
-        _ read: (UnsafeMutableRawBufferPointer) throws(ContentError) -> Int
-    ) throws(ContentError) -> [UInt8] {
-        var bytes: [UInt8] = []
-        // Grows as the bytes come: the size is only what a header says.
-        var buffer = [UInt8](repeating: 0, count: Int(min(size, 1 << 20)))
-        while UInt64(bytes.count) < size {
-            var span = buffer.mutableSpan
-            let count = try unsafe span.withUnsafeMutableBytes {
-                (buffer) throws(ContentError) in try unsafe read(buffer)
-            }
-            guard count > 0 else { throw .truncated("a file of the bootstrap layer ends early") }
-            bytes.append(contentsOf: buffer[..<count])
-        }
-        return bytes
     }
 
     private static func chunks(
