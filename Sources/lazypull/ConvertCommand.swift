@@ -41,8 +41,8 @@ enum ConvertCommand {
             SharedOptions.quiet, SharedOptions.output,
         ],
         operands: [
-            Operand("SOURCE", SharedOptions.image, help: "The image to convert, oci:DIR[:TAG]."),
-            Operand("TARGET", SharedOptions.image, help: "Where it goes, oci:DIR[:TAG]."),
+            Operand("SOURCE", SharedOptions.image, help: "The image to convert."),
+            Operand("TARGET", SharedOptions.image, help: "Where it goes."),
         ]
     )
 
@@ -50,8 +50,8 @@ enum ConvertCommand {
         let source = try Images.name(arguments.operands[0])
         let target = try Images.name(arguments.operands[1])
         let conversion = Conversion(
-            from: Images.source(source),
-            to: Images.destination(target),
+            from: try Images.source(source, ImageSelection()),
+            to: try Images.destination(target),
             tag: target.tag ?? ImageName.defaultTag,
             options: options(arguments)
         )

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Arguments
+internal import Distribution
 internal import Linux
 internal import Log
 internal import Mount
@@ -44,7 +45,7 @@ enum MountCommand {
         summary: "Mount a converted image; its data arrives on first read",
         options: [foreground, cacheDirectory, logFile, logLevel],
         operands: [
-            Operand("IMAGE", SharedOptions.image, help: "The converted image, oci:DIR[:TAG]."),
+            Operand("IMAGE", SharedOptions.image, help: "The converted image."),
             Operand("MOUNTPOINT", .directory, help: "An existing directory."),
         ]
     )
@@ -75,7 +76,7 @@ enum MountCommand {
         options.isForeground = arguments.has(foreground)
         // In a daemon this returns twice: in the process that started it, and at the mount's end.
         let status = try MountSession.run(
-            Images.source(image),
+            try Images.source(image, ImageSelection(form: .converted)),
             at: arguments.operands[1],
             options: options,
             log: try logger(arguments)

@@ -2,6 +2,7 @@
 
 internal import Arguments
 internal import Linux
+internal import OCI
 
 /// Options that several applets have, each declared here once.
 enum SharedOptions {
@@ -25,7 +26,7 @@ enum SharedOptions {
     )
 
     /// The transports an image can be named by.
-    static let image = ValueKind.image(transports: ["oci"])
+    static let image = ValueKind.image(transports: ImageName.transports)
 
     /// How many threads the command line asks for; without a word, one per processor.
     static func threadCount(_ arguments: ParsedArguments) -> Int {
