@@ -27,7 +27,8 @@ enum CheckCommand {
         name: "check",
         summary: "Verify a converted image, or compare it with its source",
         options: [
-            against, dump, SharedOptions.threads, SharedOptions.quiet, SharedOptions.output,
+            against, dump, SharedOptions.platform, SharedOptions.threads, SharedOptions.quiet,
+            SharedOptions.output,
         ],
         operands: [
             Operand("IMAGE", SharedOptions.image, help: "The converted image.")
@@ -37,10 +38,13 @@ enum CheckCommand {
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
         let image = try Images.source(
             try Images.name(arguments.operands[0]),
-            ImageSelection(form: .converted)
+            try SharedOptions.selection(arguments, .converted)
         )
         let original = try arguments.text(against).map {
-            try Images.source(try Images.name($0), ImageSelection())
+            try Images.source(
+                try Images.name($0),
+                try SharedOptions.selection(arguments, .original)
+            )
         }
         let reporter = ProgressReporter("checking", isQuiet: arguments.has(SharedOptions.quiet))
         let check = ImageCheck(image, threads: SharedOptions.threadCount(arguments)) {
