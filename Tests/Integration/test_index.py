@@ -157,3 +157,23 @@ def test_what_is_no_image(layout: oci.Layout, lazypull: Lazypull) -> None:
             lazypull.run(*applet).assert_refused(
                 "no container image", name, codes=[EXIT_UNSUPPORTED]
             )
+
+
+def test_empty_and_repeated_layers(lazypull: Lazypull, workspace: Workspace) -> None:
+    """Layers without entries, without bytes, again, or none at all, from layout and archive."""
+    layout = oci.Layout.create(workspace / "layout")
+    full = archive([file(b"f", b"full" * 1000)])
+    stacks = {"none": [], "empty": [archive([])], "mixed": [full, archive([]), full, bytes(10240)]}
+    for tag, tars in stacks.items():
+        layout.put_tars(tag, tars)
+        source = layout.reference(tag)
+        image = lazypull.convert(source, layout, f"{tag}-lazy")
+        assert len(image.data_layers) == len(tars)
+        lazypull.check(image.reference, "--against", source).assert_done()
+        packed = workspace / f"{tag}.tar"
+        lazypull.run("convert", "--keep-original", source, f"oci-archive:{packed}").assert_done()
+        again = lazypull.convert(f"oci-archive:{packed}", layout, f"{tag}-again")
+        assert again.digest == image.digest
+        with lazypull.mount(f"oci-archive:{packed}", workspace / "cache") as mounted:
+            names = [path.name for path in mounted.path.iterdir()]
+            assert names == (["f"] if full in tars else [])
