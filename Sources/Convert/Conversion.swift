@@ -75,9 +75,9 @@ package struct ConversionReport: Sendable {
 /// the bootstrap, the configuration and the manifest are written, in this order: nothing is put
 /// in place before all that it names. The same image and options give the same bytes.
 package struct Conversion {
-    private let source: any ImageSource
-    private let destination: any ImageDestination
-    private let tag: String
+    let source: any ImageSource
+    let destination: any ImageDestination
+    let tag: String
     private let options: ConversionOptions
 
     /// A conversion.
@@ -107,14 +107,35 @@ package struct Conversion {
     package func run(
         progress: @escaping @Sendable (LayerProgress) -> Void = { _ in }
     ) throws -> ConversionReport {
-        let image = try source.resolve()
+        try convert(try source.resolve(), tag: tag, progress: progress)
+    }
+
+    /// Converts one image.
+    ///
+    /// - Parameters:
+    ///   - image: the image.
+    ///   - tag: its tag at the destination; nil for one that an index will name.
+    ///   - progress: told how far the work is.
+    /// - Returns: what was made.
+    /// - Throws: an error that says what failed.
+    func convert(
+        _ image: ResolvedImage,
+        tag: String?,
+        progress: @escaping @Sendable (LayerProgress) -> Void
+    ) throws -> ConversionReport {
         try refuseConverted(image)
         let meter = LayerProgressMeter(image.manifest.layers, show: progress)
         let layers = try convertLayers(of: image, meter)
         let merged = try MergedImage(layers, limits: options.limits)
         let bootstrap = try BootstrapLayer(merged, options)
         let bootstrapBlob = try destination.putBlob(bootstrap.gzip, mediaType: .layerGzip)
-        let manifest = try putManifest(of: image, layers, bootstrapBlob, bootstrap.diffID)
+        let manifest = try putManifest(
+            of: image,
+            layers,
+            bootstrapBlob,
+            bootstrap.diffID,
+            tag: tag
+        )
         return ConversionReport(
             source: image.descriptor,
             manifest: manifest,
@@ -165,7 +186,8 @@ package struct Conversion {
         of image: ResolvedImage,
         _ layers: [ConvertedLayer],
         _ bootstrap: Descriptor,
-        _ bootstrapDiffID: Digest
+        _ bootstrapDiffID: Digest,
+        tag: String?
     ) throws -> Descriptor {
         var config = image.config
         config.diffIDs = layers.map(\.blob.digest) + [bootstrapDiffID]

@@ -40,7 +40,7 @@ struct LayerChunker<Sink: ByteSink>: LayerContentSink {
         workers: ChunkWorkers,
         chunkSize: Int,
         runningLimit: Int,
-        pieceLimit: Int,
+        pieceLimit: Int = LayerLimits.standard.chunks,
         meter: LayerProgressMeter
     ) {
         self.meter = meter

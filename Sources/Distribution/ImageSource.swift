@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Distribution: finds images and puts them away. Now in OCI layouts; archives and registries
-// conform to the same two protocols.
+// Distribution: finds images and puts them away, in layouts and archives; registries will conform
+// to the same two protocols.
 
 package import Content
 package import OCI
@@ -17,6 +17,19 @@ package protocol ImageSource: Sendable {
     /// - Throws: an error that says what is missing or wrong.
     func resolve() throws -> ResolvedImage
 
+    /// All manifests that the name leads to, indexes unfolded, in their order.
+    ///
+    /// - Returns: their descriptors, as the indexes have them.
+    /// - Throws: an error that says what is missing or wrong.
+    func manifests() throws -> [Descriptor]
+
+    /// Reads a manifest and its configuration.
+    ///
+    /// - Parameter manifest: one of `manifests()`.
+    /// - Returns: the image, both documents verified by size and digest.
+    /// - Throws: an error that says what is missing or wrong, or that it is no container image.
+    func resolve(_ manifest: Descriptor) throws -> ResolvedImage
+
     /// A blob as it is stored, front to back, not verified: see `VerifyingStream`.
     ///
     /// - Parameter blob: names it.
@@ -30,6 +43,13 @@ package protocol ImageSource: Sendable {
     /// - Returns: the blob's bytes by ranges.
     /// - Throws: an error if there is no such blob, or its size is known to be another.
     func blobSource(_ blob: Descriptor) throws -> any BlobSource
+}
+
+/// What holds where a name leads to one image only.
+extension ImageSource {
+    package func manifests() throws -> [Descriptor] { [try resolve().descriptor] }
+
+    package func resolve(_ manifest: Descriptor) throws -> ResolvedImage { try resolve() }
 }
 
 /// An image with its documents.
@@ -60,6 +80,7 @@ package struct ResolvedImage: Sendable {
         self.descriptor = descriptor
         self.manifestBytes = manifestBytes
         manifest = try Manifest(parsing: manifestBytes, mediaType: descriptor.mediaType)
+        try manifest.checkIsImage()
         self.configBytes = try configBytes(manifest.config)
         config = try ImageConfig(parsing: self.configBytes)
         guard config.diffIDs.count == manifest.layers.count else {
@@ -84,16 +105,17 @@ package protocol ImageDestination: Sendable {
     /// - Throws: an error if nothing can be written there.
     func makeBlob() throws -> any BlobUpload
 
-    /// Stores the manifest and gives it the destination's tag.
+    /// Stores a manifest or an index, and tags it.
     ///
     /// - Parameters:
-    ///   - manifest: the manifest's bytes.
-    ///   - mediaType: which kind of manifest.
-    ///   - tag: its tag; what bore the tag before loses it.
+    ///   - manifest: the document's bytes.
+    ///   - mediaType: which kind of manifest or index.
+    ///   - tag: its tag; what bore the tag before loses it; nil for a manifest that an index
+    ///     will name.
     /// - Returns: the manifest's descriptor.
     /// - Throws: an error if a blob it names is missing, or it cannot be stored.
     @discardableResult
-    func put(manifest: [UInt8], mediaType: MediaType, tag: String) throws -> Descriptor
+    func put(manifest: [UInt8], mediaType: MediaType, tag: String?) throws -> Descriptor
 }
 
 extension ImageDestination {

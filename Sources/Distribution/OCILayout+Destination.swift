@@ -17,13 +17,20 @@ extension OCILayout: ImageDestination {
     package func put(
         manifest bytes: [UInt8],
         mediaType: MediaType,
-        tag: String
+        tag: String?
     ) throws -> Descriptor {
-        let manifest = try Manifest(parsing: bytes, mediaType: mediaType)
-        for blob in [manifest.config] + manifest.layers {
+        let named: [Descriptor]
+        if mediaType.isIndex {
+            named = try Index(parsing: bytes, mediaType: mediaType).manifests
+        } else {
+            let manifest = try Manifest(parsing: bytes, mediaType: mediaType)
+            named = [manifest.config] + manifest.layers
+        }
+        for blob in named {
             _ = try FileStream(blobPath(blob.digest), expectedSize: blob.size)
         }
         let descriptor = try putBlob(bytes, mediaType: mediaType)
+        guard let tag else { return descriptor }
         // Read, changed and replaced under one lock; see invariant 3.
         try locked { () throws in
             try replaceIndex(try indexDocument(adding: descriptor, tag: tag).serialized())
@@ -46,7 +53,8 @@ extension OCILayout: ImageDestination {
         added.annotations[Self.tagKey] = tag
         let old: [UInt8]
         do throws(ContentError) {
-            old = try contents(of: indexPath, limit: JSONValue.documentLimit)
+            old = try DirectoryFiles(place: directory)
+                .contents(of: "index.json", limit: JSONValue.documentLimit)
         } catch {
             guard error.kind == .notFound else { throw error }
             var index = Index()

@@ -44,6 +44,13 @@ package enum FileSystem {
         }
     }
 
+    /// Removes an empty directory.
+    ///
+    /// - Throws: `SystemError` naming it.
+    package static func removeDirectory(_ path: String) throws(SystemError) {
+        try retryingOnInterrupt("rmdir", path) { unsafe rmdir(path) }
+    }
+
     /// Makes the names in a directory safe on storage.
     ///
     /// - Throws: `SystemError` naming it.

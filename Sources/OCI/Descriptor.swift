@@ -87,6 +87,24 @@ package struct Platform: Sendable, Hashable, CustomStringConvertible {
         self.variant = variant
     }
 
+    /// The platform in the text, `os/architecture[/variant]`; nil if it is none.
+    package init?(_ text: String) {
+        let parts = text.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+        guard (2...3).contains(parts.count), !parts.contains("") else { return nil }
+        self.init(
+            os: parts[0],
+            architecture: parts[1],
+            variant: parts.count > 2 ? parts[2] : ""
+        )
+    }
+
+    /// The platform as descriptors have it.
+    package var json: JSONValue {
+        var fields = ["os": JSONValue.string(os), "architecture": .string(architecture)]
+        if !variant.isEmpty { fields["variant"] = .string(variant) }
+        return .object(fields)
+    }
+
     #if arch(x86_64)
     /// The platform this program runs on.
     package static let current = Platform(os: "linux", architecture: "amd64")

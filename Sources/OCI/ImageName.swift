@@ -6,16 +6,26 @@ package import Content
 package enum ImageName: Sendable, Equatable {
     /// An OCI layout directory, and a tag in it; nil where none is given.
     case layout(directory: String, tag: String?)
+    /// A tar archive of an OCI layout, and a tag in it.
+    case archive(file: String, tag: String?)
+    /// An archive as `docker save` writes it, and the `repository:tag` of an image in it, or the
+    /// end of that.
+    case dockerArchive(file: String, tag: String?)
 
     /// The tag that is written where none is given.
     package static let defaultTag = "latest"
 
-    private static let supported = "supported: oci:DIR[:TAG]"
+    private static let supported =
+        "supported: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]"
 
-    /// The name in the text: `oci:DIR[:TAG]`.
+    /// The transports, as the command line names them.
+    package static let transports = ["oci", "oci-archive", "docker-archive"]
+
+    /// The name in the text: `oci:DIR[:TAG]` and the like.
     ///
-    /// The tag follows the last colon after the last slash, so that DIR may hold colons before a
-    /// slash.
+    /// The tag follows the last colon after the last slash, so that a path may hold colons before
+    /// a slash; but in `docker-archive:` it follows the first colon, as for skopeo, since it may
+    /// hold both.
     ///
     /// - Parameter text: the name.
     /// - Throws: `ContentError` that says what is supported.
@@ -23,28 +33,35 @@ package enum ImageName: Sendable, Equatable {
         guard let colon = text.firstIndex(of: ":"), !text[..<colon].contains("/") else {
             throw .unsupported("image name '\(text)' has no transport; \(Self.supported)")
         }
-        let transport = text[..<colon]
-        guard transport == "oci" else {
+        let transport = String(text[..<colon])
+        guard Self.transports.contains(transport) else {
             throw .unsupported("transport '\(transport)' is not supported; \(Self.supported)")
         }
+        let isDocker = transport == "docker-archive"
         let place = text[text.index(after: colon)...]
         let lastPart = place.lastIndex(of: "/").map { place.index(after: $0) } ?? place.startIndex
-        let tagColon = place[lastPart...].lastIndex(of: ":")
-        let directory = String(place[..<(tagColon ?? place.endIndex)])
+        let tagColon =
+            isDocker ? place.firstIndex(of: ":") : place[lastPart...].lastIndex(of: ":")
+        let path = String(place[..<(tagColon ?? place.endIndex)])
         let tag = tagColon.map { String(place[place.index(after: $0)...]) }
-        guard !directory.isEmpty else {
-            throw .unsupported("image name '\(text)' names no directory; \(Self.supported)")
+        guard !path.isEmpty else {
+            let kind = transport == "oci" ? "directory" : "file"
+            throw .unsupported("image name '\(text)' names no \(kind); \(Self.supported)")
         }
         // The kernel's paths end at a NUL.
-        guard !directory.utf8.contains(0) else {
-            throw .unsupported("the directory of an image name holds a NUL byte")
+        guard !path.utf8.contains(0) else {
+            throw .unsupported("the path of an image name holds a NUL byte")
         }
-        if let tag, !Self.isTag(tag) {
+        if let tag, isDocker ? tag.isEmpty : !Self.isTag(tag) {
             throw .unsupported(
                 "'\(tag)' is no tag: 1 to 128 of A-Z a-z 0-9 _ . -, not beginning with . or -"
             )
         }
-        self = .layout(directory: directory, tag: tag)
+        switch transport {
+        case "oci": self = .layout(directory: path, tag: tag)
+        case "oci-archive": self = .archive(file: path, tag: tag)
+        default: self = .dockerArchive(file: path, tag: tag)
+        }
     }
 
     /// Whether the text is a tag (distribution-spec): `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
@@ -64,9 +81,13 @@ package enum ImageName: Sendable, Equatable {
 
 extension ImageName: CustomStringConvertible {
     package var description: String {
-        switch self {
-        case .layout(let directory, let tag): "oci:\(directory)\(tag.map { ":\($0)" } ?? "")"
-        }
+        let (transport, path) =
+            switch self {
+            case .layout(let directory, _): ("oci", directory)
+            case .archive(let file, _): ("oci-archive", file)
+            case .dockerArchive(let file, _): ("docker-archive", file)
+            }
+        return "\(transport):\(path)\(tag.map { ":\($0)" } ?? "")"
     }
 }
 
@@ -74,7 +95,7 @@ extension ImageName {
     /// The tag the name gives, if it gives one.
     package var tag: String? {
         switch self {
-        case .layout(_, let tag): tag
+        case .layout(_, let tag), .archive(_, let tag), .dockerArchive(_, let tag): tag
         }
     }
 }

@@ -32,6 +32,8 @@ package struct TarEntry: Sendable, Equatable {
     package var device: DeviceNumber
     /// The number of bytes of content that follow; 0 for everything but regular files.
     package var size: UInt64
+    /// Whether the archive holds less of the content than that: what is not stored are zeros.
+    package var hasHoles = false
     /// Extended attributes, ascending by name, each name once.
     package var xattrs: [ExtendedAttribute]
 }

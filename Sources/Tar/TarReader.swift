@@ -251,6 +251,7 @@ extension TarReader where Source: ~Copyable {
             if entry.kind == .regular || sparse != nil {
                 let contentSize = try readSparseMap(header, sparse, entry)
                 entry.size = contentSize ?? entry.size
+                entry.hasHoles = contentSize != nil
             }
             return entry
         } catch {

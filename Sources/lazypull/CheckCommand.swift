@@ -27,16 +27,25 @@ enum CheckCommand {
         name: "check",
         summary: "Verify a converted image, or compare it with its source",
         options: [
-            against, dump, SharedOptions.threads, SharedOptions.quiet, SharedOptions.output,
+            against, dump, SharedOptions.platform, SharedOptions.threads, SharedOptions.quiet,
+            SharedOptions.output,
         ],
         operands: [
-            Operand("IMAGE", SharedOptions.image, help: "The converted image, oci:DIR[:TAG].")
+            Operand("IMAGE", SharedOptions.image, help: "The converted image.")
         ]
     )
 
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
-        let image = Images.source(try Images.name(arguments.operands[0]))
-        let original = try arguments.text(against).map { Images.source(try Images.name($0)) }
+        let image = try Images.source(
+            try Images.name(arguments.operands[0]),
+            try SharedOptions.selection(arguments, .converted)
+        )
+        let original = try arguments.text(against).map {
+            try Images.source(
+                try Images.name($0),
+                try SharedOptions.selection(arguments, .original)
+            )
+        }
         let reporter = ProgressReporter("checking", isQuiet: arguments.has(SharedOptions.quiet))
         let check = ImageCheck(image, threads: SharedOptions.threadCount(arguments)) {
             reporter.update($0)

@@ -31,27 +31,40 @@ enum ConvertCommand {
         help: "Fail where something of a file cannot be kept, instead of warning."
     )
 
+    private static let allPlatforms = Option(
+        "all-platforms",
+        help: "Convert every image of an index, and write an index."
+    )
+    private static let keepOriginal = Option(
+        "keep-original",
+        help: "Write an index of the image as it is, first, and of the converted one."
+    )
+
     private static let syntax = Syntax(
         name: "convert",
         summary: "Turn an OCI image into one that can be mounted lazily",
         options: [
-            chunkSize, compressor, compressionLevel, strict,
+            SharedOptions.platform, allPlatforms, keepOriginal, chunkSize, compressor,
+            compressionLevel, strict,
         ] + LimitOptions.all + [
             SharedOptions.threads,
             SharedOptions.quiet, SharedOptions.output,
         ],
         operands: [
-            Operand("SOURCE", SharedOptions.image, help: "The image to convert, oci:DIR[:TAG]."),
-            Operand("TARGET", SharedOptions.image, help: "Where it goes, oci:DIR[:TAG]."),
+            Operand("SOURCE", SharedOptions.image, help: "The image to convert."),
+            Operand("TARGET", SharedOptions.image, help: "Where it goes."),
         ]
     )
 
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
         let source = try Images.name(arguments.operands[0])
         let target = try Images.name(arguments.operands[1])
+        if arguments.has(allPlatforms), arguments.has(SharedOptions.platform) {
+            throw UsageError("--platform does not go with --all-platforms")
+        }
         let conversion = Conversion(
-            from: Images.source(source),
-            to: Images.destination(target),
+            from: try Images.source(source, try SharedOptions.selection(arguments, .original)),
+            to: try Images.destination(target),
             tag: target.tag ?? ImageName.defaultTag,
             options: options(arguments)
         )
@@ -60,22 +73,31 @@ enum ConvertCommand {
             isQuiet: arguments.has(SharedOptions.quiet)
         )
         let start = CurrentProcess.monotonicNanoseconds
-        let report: ConversionReport
+        let index: Descriptor?
+        let reports: [ConversionReport]
         do {
-            report = try conversion.run { reporter.update($0) }
+            if arguments.has(allPlatforms) || arguments.has(keepOriginal) {
+                let report = try conversion.runIndex(
+                    allPlatforms: arguments.has(allPlatforms),
+                    keepsOriginals: arguments.has(keepOriginal)
+                ) { reporter.update($0) }
+                (index, reports) = (report.index, report.images)
+            } else {
+                (index, reports) = (nil, [try conversion.run { reporter.update($0) }])
+            }
         } catch {
             reporter.abandon()
             throw error
         }
         reporter.finish()
-        for warning in report.warnings {
+        for warning in reports.flatMap(\.warnings) {
             try StandardStream.error.write("lazypull convert: warning: \(warning)\n")
         }
         let seconds = Double(CurrentProcess.monotonicNanoseconds - start) / 1e9
         try Report.print(
             arguments,
-            text: text(report, target: target),
-            json: json(report, seconds: seconds)
+            text: text(index, reports, target: target),
+            json: json(index, reports, seconds: seconds)
         )
         return .done
     }
@@ -97,17 +119,40 @@ enum ConvertCommand {
         )
     }
 
-    private static func text(_ report: ConversionReport, target: ImageName) -> String {
-        let stored = report.layers.reduce(report.bootstrap.size) { $0 &+ $1.blob.size }
-        let chunks = report.layers.reduce(0) { $0 + $1.chunkCount }
-        return """
-            \(target) is \(report.manifest.digest): \(report.layers.count) layers,\
-             \(chunks) chunks, \(ByteCount.text(stored)) stored
-
-            """
+    private static func text(
+        _ index: Descriptor?,
+        _ reports: [ConversionReport],
+        target: ImageName
+    ) -> String {
+        let lines = reports.map { report in
+            let stored = report.layers.reduce(report.bootstrap.size) { $0 &+ $1.blob.size }
+            let chunks = report.layers.reduce(0) { $0 + $1.chunkCount }
+            return "\(report.manifest.digest): \(report.layers.count) layers,"
+                + " \(chunks) chunks, \(ByteCount.text(stored)) stored\n"
+        }
+        guard let index else { return "\(target) is \(lines.joined())" }
+        return "\(target) is \(index.digest), an index with\n\(lines.joined())"
     }
 
-    private static func json(_ report: ConversionReport, seconds: Double) -> JSONValue {
+    /// One image's report as it is; of an index, its descriptor and the reports.
+    private static func json(
+        _ index: Descriptor?,
+        _ reports: [ConversionReport],
+        seconds: Double
+    ) -> JSONValue {
+        let images = reports.map(fields)
+        guard let index else {
+            let fields = images.first ?? [:]
+            return .object(fields.merging(["seconds": .double(seconds)]) { $1 })
+        }
+        return .object([
+            "index": index.json,
+            "images": .array(images.map { .object($0) }),
+            "seconds": .double(seconds),
+        ])
+    }
+
+    private static func fields(_ report: ConversionReport) -> [String: JSONValue] {
         let layers = report.layers.map { layer in
             JSONValue.object([
                 "source": layer.source.json,
@@ -117,13 +162,12 @@ enum ConvertCommand {
                 "uncompressedSize": .unsigned(layer.uncompressedSize),
             ])
         }
-        return .object([
+        return [
             "source": report.source.json,
             "manifest": report.manifest.json,
             "bootstrap": report.bootstrap.json,
             "layers": .array(layers),
             "warnings": .array(report.warnings.map { .string($0) }),
-            "seconds": .double(seconds),
-        ])
+        ]
     }
 }

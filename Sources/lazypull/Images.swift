@@ -21,16 +21,40 @@ enum Images {
     }
 
     /// The image of that name, to read.
-    static func source(_ name: ImageName) -> any ImageSource {
+    ///
+    /// - Parameters:
+    ///   - name: where it is.
+    ///   - selection: which image is meant if there are several.
+    /// - Returns: the image's source.
+    /// - Throws: an error if an archive cannot be read.
+    static func source(
+        _ name: ImageName,
+        _ selection: ImageSelection
+    ) throws -> any ImageSource {
         switch name {
-        case .layout(let directory, let tag): OCILayout(directory: directory, tag: tag)
+        case .layout(let directory, let tag):
+            OCILayout(directory: directory, tag: tag, selection: selection)
+        case .archive(let file, let tag):
+            try OCIArchive(file: file, tag: tag, selection: selection)
+        case .dockerArchive(let file, let tag):
+            try DockerArchive(file: file, tag: tag)
         }
     }
 
     /// The place of that name, to write to.
-    static func destination(_ name: ImageName) -> any ImageDestination {
+    ///
+    /// - Throws: `UsageError` for a transport that is only read; an error if nothing can be made
+    ///   there.
+    static func destination(_ name: ImageName) throws -> any ImageDestination {
         switch name {
-        case .layout(let directory, let tag): OCILayout(directory: directory, tag: tag)
+        case .layout(let directory, let tag):
+            return OCILayout(directory: directory, tag: tag)
+        case .archive(let file, let tag):
+            return try OCIArchiveWriter(file: file, tag: tag)
+        case .dockerArchive:
+            throw UsageError(
+                "docker-archive: is only read; a converted image is no image for Docker"
+            )
         }
     }
 }

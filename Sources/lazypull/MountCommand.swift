@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Arguments
+internal import Distribution
 internal import Linux
 internal import Log
 internal import Mount
@@ -42,9 +43,9 @@ enum MountCommand {
     private static let syntax = Syntax(
         name: "mount",
         summary: "Mount a converted image; its data arrives on first read",
-        options: [foreground, cacheDirectory, logFile, logLevel],
+        options: [SharedOptions.platform, foreground, cacheDirectory, logFile, logLevel],
         operands: [
-            Operand("IMAGE", SharedOptions.image, help: "The converted image, oci:DIR[:TAG]."),
+            Operand("IMAGE", SharedOptions.image, help: "The converted image."),
             Operand("MOUNTPOINT", .directory, help: "An existing directory."),
         ]
     )
@@ -75,7 +76,7 @@ enum MountCommand {
         options.isForeground = arguments.has(foreground)
         // In a daemon this returns twice: in the process that started it, and at the mount's end.
         let status = try MountSession.run(
-            Images.source(image),
+            try Images.source(image, try SharedOptions.selection(arguments, .converted)),
             at: arguments.operands[1],
             options: options,
             log: try logger(arguments)

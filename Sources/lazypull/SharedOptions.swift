@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Arguments
+internal import Distribution
 internal import Linux
+internal import OCI
 
 /// Options that several applets have, each declared here once.
 enum SharedOptions {
@@ -24,8 +26,33 @@ enum SharedOptions {
         help: "Print the report on standard output in this form."
     )
 
+    /// Which image of an index.
+    static let platform = Option(
+        "platform",
+        value: OptionValue("OS/ARCH[/VARIANT]", .text, defaultText: "this machine's"),
+        help: "Of an index, take the image for this platform."
+    )
+
+    /// Which image is meant by names on the command line.
+    ///
+    /// - Parameters:
+    ///   - arguments: the command line, with `platform` among its options.
+    ///   - form: of an image and its conversion, which.
+    /// - Returns: the selection.
+    /// - Throws: `UsageError` if the platform is none.
+    static func selection(
+        _ arguments: ParsedArguments,
+        _ form: ImageSelection.Form
+    ) throws(UsageError) -> ImageSelection {
+        guard let text = arguments.text(platform) else { return ImageSelection(form: form) }
+        guard let platform = Platform(text) else {
+            throw UsageError("option '--platform' needs os/arch[/variant], not '\(text)'")
+        }
+        return ImageSelection(platform: platform, form: form)
+    }
+
     /// The transports an image can be named by.
-    static let image = ValueKind.image(transports: ["oci"])
+    static let image = ValueKind.image(transports: ImageName.transports)
 
     /// How many threads the command line asks for; without a word, one per processor.
     static func threadCount(_ arguments: ParsedArguments) -> Int {

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Content
+package import Distribution
+package import OCI
+
+/// What a conversion to an index made.
+package struct IndexReport: Sendable {
+    /// Names the index.
+    package var index: Descriptor
+    /// What was made of each image, in the order of the source.
+    package var images: [ConversionReport]
+}
+
+extension Conversion {
+    /// Converts to an index: images of several platforms, or images beside their conversions.
+    ///
+    /// - Parameters:
+    ///   - allPlatforms: whether to convert all images the source names; attestations among them
+    ///     are copied as they are, older conversions are left out. Else the one it stands for.
+    ///   - keepsOriginals: whether to copy each image, too, and to put it before its conversion:
+    ///     containerd before 2.1 takes the first that fits the platform. The conversion is marked
+    ///     by its artifactType, and its configuration keeps its media type.
+    ///   - progress: told how far the work on each image is; called from several threads.
+    /// - Returns: what was made.
+    /// - Throws: an error that says what failed; the destination then has no such tag.
+    package func runIndex(
+        allPlatforms: Bool,
+        keepsOriginals: Bool,
+        progress: @escaping @Sendable (LayerProgress) -> Void = { _ in }
+    ) throws -> IndexReport {
+        var index = Index()
+        var reports: [ConversionReport] = []
+        let manifests = allPlatforms ? try source.manifests() : [try source.resolve().descriptor]
+        for manifest in manifests where !allPlatforms || !manifest.isMarkedAsConverted {
+            if manifest.isAttestation {
+                index.manifests.append(try copy(try source.attestation(manifest), as: manifest))
+                continue
+            }
+            let image = try source.resolve(manifest)
+            var original = manifest
+            // The tag is the source's.
+            original.annotations = original.annotations
+                .filter { $0.key != "org.opencontainers.image.ref.name" }
+            original.otherFields["platform"] =
+                manifest.otherFields["platform"] ?? image.config.platform.json
+            if keepsOriginals { index.manifests.append(try copy(image, as: original)) }
+            let report = try convert(image, tag: nil, progress: progress)
+            var converted = report.manifest
+            converted.otherFields["platform"] = original.otherFields["platform"]
+            if keepsOriginals {
+                converted.otherFields["artifactType"] = .string(NydusConvention.artifactType)
+            }
+            index.manifests.append(converted)
+            reports.append(report)
+        }
+        guard !reports.isEmpty else {
+            throw ContentError(.notFound, "\(source.name): holds no image to convert")
+        }
+        let descriptor = try destination.put(
+            manifest: index.json.serialized(),
+            mediaType: .index,
+            tag: tag
+        )
+        return IndexReport(index: descriptor, images: reports)
+    }
+
+    /// Copies an image with all its blobs, each verified.
+    private func copy(_ image: ResolvedImage, as descriptor: Descriptor) throws -> Descriptor {
+        try copy(
+            DocumentedManifest(bytes: image.manifestBytes, manifest: image.manifest),
+            as: descriptor
+        )
+    }
+
+    private func copy(
+        _ document: DocumentedManifest,
+        as descriptor: Descriptor
+    ) throws -> Descriptor {
+        var copied: Set<Digest> = []
+        for blob in [document.manifest.config] + document.manifest.layers
+        where copied.insert(blob.digest).inserted {
+            var stream = VerifyingStream(
+                try source.openBlob(blob),
+                digest: blob.digest,
+                size: blob.size,
+                object: "blob \(blob.digest)"
+            )
+            let upload = try destination.makeBlob()
+            try upload.takeAll(of: &stream)
+            _ = try upload.commit()
+        }
+        try destination.put(
+            manifest: document.bytes,
+            mediaType: document.manifest.mediaType,
+            tag: nil
+        )
+        return descriptor
+    }
+}
+
+/// A manifest and the bytes it was read from.
+private struct DocumentedManifest {
+    let bytes: [UInt8]
+    let manifest: Manifest
+}
+
+extension ImageSource {
+    /// A manifest that is no image's, verified.
+    fileprivate func attestation(_ descriptor: Descriptor) throws -> DocumentedManifest {
+        var stream = VerifyingStream(
+            try openBlob(descriptor),
+            digest: descriptor.digest,
+            size: descriptor.size,
+            object: "manifest \(descriptor.digest)"
+        )
+        let bytes = try stream.readAll(limit: JSONValue.documentLimit)
+        return DocumentedManifest(
+            bytes: bytes,
+            manifest: try Manifest(parsing: bytes, mediaType: descriptor.mediaType)
+        )
+    }
+}
+
+extension BlobUpload {
+    /// Takes all bytes of a stream.
+    fileprivate func takeAll(of stream: inout VerifyingStream<AnyByteStream>) throws(ContentError) {
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+        defer { unsafe buffer.deallocate() }
+        while true {
+            let count = try unsafe stream.read(into: buffer)
+            guard count > 0 else { return }
+            try unsafe write(
+                RawSpan(_unsafeBytes: UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+            )
+        }
+    }
+}
