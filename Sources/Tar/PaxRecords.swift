@@ -9,16 +9,20 @@ struct PaxRecords {
     /// The prefix of keys that hold extended attributes: their values are bytes of any kind.
     private static let xattrPrefix = Array("SCHILY.xattr.".utf8)
     private static let sparsePrefix = Array("GNU.sparse.".utf8)
+    private static let keys = ["path", "linkpath", "size", "uid", "gid", "mtime"].map {
+        Array($0.utf8)
+    }
 
     /// No records.
     init() {}
 
     /// The number of bytes kept, for limits.
-    var byteCount: Int {
-        values.reduce(0) { $0 + $1.key.count + $1.value.count }
-    }
+    private(set) var byteCount = 0
 
     /// Adds the records of one header; of a key that comes again the last value counts.
+    ///
+    /// Keys without a meaning here are not kept: global records are looked through for every entry,
+    /// and 1 MiB of them made a small archive take hours.
     ///
     /// - Parameter data: the header's content.
     /// - Throws: `ContentError` naming the offset in the header.
@@ -34,14 +38,25 @@ struct PaxRecords {
             guard let equals = body.firstIndex(of: 0x3d), equals > body.startIndex else {
                 throw .corrupt("pax record at offset \(position) has no key")
             }
-            values[Array(body[..<equals])] = Array(body[(equals + 1)...])
+            let key = body[..<equals]
+            if Self.hasMeaning(key) { put(Array(key), Array(body[(equals + 1)...])) }
             position += length
         }
     }
 
     /// Adds all records of others, which count more.
     mutating func add(_ others: PaxRecords) {
-        values.merge(others.values) { $1 }
+        for (key, value) in others.values { put(key, value) }
+    }
+
+    private static func hasMeaning(_ key: ArraySlice<UInt8>) -> Bool {
+        key.starts(with: xattrPrefix) || key.starts(with: sparsePrefix)
+            || keys.contains { $0.elementsEqual(key) }
+    }
+
+    private mutating func put(_ key: [UInt8], _ value: [UInt8]) {
+        let old = values.updateValue(value, forKey: key)
+        byteCount += value.count + (old.map { -$0.count } ?? key.count)
     }
 
     /// The length of the record at the position: checked to lie in the data, and to hold at least

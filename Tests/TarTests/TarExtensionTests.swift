@@ -82,6 +82,27 @@ struct TarExtensionTests {
         #expect(all.map(\.attributes.modificationSeconds) == [5, 1_700_000_000, 5])
     }
 
+    /// They were kept once, and looked through for every entry after them.
+    @Test func globalRecordsWithoutMeaningAreNotKept() throws {
+        let many = (0..<60_000).map { ("k\($0)", "") }
+        let archive = TarBlocks.pax(type: "g", many + [("uid", "7")])
+        let others = TarBlocks.pax(type: "g", (60_000..<120_000).map { ("k\($0)", "") })
+        let all = try entries(archive + others + TarBlocks.file("a", [])).map(\.entry)
+        #expect(all.map(\.attributes.userID) == [7])
+    }
+
+    @Test func globalRecordsHaveALimit() throws {
+        let half = String(repeating: "v", count: 600_000)
+        let archive =
+            TarBlocks.pax(type: "g", [("SCHILY.xattr.user.a", half)])
+            + TarBlocks.pax(type: "g", [("SCHILY.xattr.user.a", half)])
+        #expect(try entries(archive + TarBlocks.file("a", [])).count == 1)
+        let over = archive + TarBlocks.pax(type: "g", [("SCHILY.xattr.user.b", half)])
+        #expect { try entries(over + TarBlocks.file("a", [])) } throws: { error in
+            (error as? ContentError)?.kind == .limitExceeded
+        }
+    }
+
     @Test func gnuLongNamesCountMost() throws {
         let name = String(repeating: "n", count: 5000)
         let link = String(repeating: "l", count: 700)
