@@ -15,15 +15,21 @@ enum UnpackCommand {
     private static let syntax = Syntax(
         name: "unpack",
         summary: "Lay a converted image out as files, with all their attributes",
-        options: [SharedOptions.threads, SharedOptions.quiet, SharedOptions.output],
+        options: [
+            SharedOptions.platform, SharedOptions.threads, SharedOptions.quiet,
+            SharedOptions.output,
+        ],
         operands: [
-            Operand("IMAGE", SharedOptions.image, help: "The converted image, oci:DIR[:TAG]."),
+            Operand("IMAGE", SharedOptions.image, help: "The converted image."),
             Operand("DIR", .directory, help: "The target: empty, or not there yet."),
         ]
     )
 
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
-        let image = Images.source(try Images.name(arguments.operands[0]))
+        let image = try Images.source(
+            Images.name(arguments.operands[0]),
+            SharedOptions.selection(arguments, .converted)
+        )
         let directory = arguments.operands[1]
         guard CurrentProcess.isRoot else {
             throw Failure(.denied, "unpacking needs root, for owners and devices; run it with sudo")
