@@ -58,10 +58,9 @@ package struct ImageCheck {
             blobSource: { try source.blobSource(image.dataBlob($0)) }
         )
         let view = Bootstrap(bytes: metadata.bootstrap.rawSpan, layout: metadata.layout)
-        let contentSize = try view.verifyChunks { (address) throws(ContentError) in
+        let (tree, contentSize) = try view.verifiedTree { (address) throws(ContentError) in
             try metadata.chunk(at: address)
         }
-        let tree = try view.tree()
         try checkDocuments(image, metadata)
         try checkBlobs(image, metadata)
         var report = CheckReport(

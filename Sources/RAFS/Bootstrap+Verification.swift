@@ -3,14 +3,16 @@
 package import Content
 
 extension Bootstrap {
-    /// Checks that every file's chunks, and the chunk table, say what the blobs' own records say.
+    /// The whole tree, after checking that every file's chunks, and the chunk table, say what the
+    /// blobs' own records say.
     ///
     /// - Parameter chunk: gives a blob's own record of a chunk; nil if the blob has no such chunk.
-    /// - Returns: the number of bytes of content of all files.
-    /// - Throws: `ContentError` naming the inode or the chunk that contradicts.
-    package func verifyChunks(
+    /// - Returns: the tree, and the number of bytes of content of all files.
+    /// - Throws: `ContentError` as `tree` does, or naming the inode or the chunk that contradicts:
+    ///   the lowest, so that the same image gives the same message.
+    package func verifiedTree(
         _ chunk: (ChunkAddress) throws(ContentError) -> Chunk?
-    ) throws(ContentError) -> UInt64 {
+    ) throws(ContentError) -> (tree: FileTree, contentSize: UInt64) {
         try forEachChunkRecord { (record) throws(ContentError) in
             guard let own = try chunk(record.address), record.agrees(with: own) else {
                 throw .corrupt(
@@ -21,11 +23,12 @@ extension Bootstrap {
         }
         let (tree, nodes) = try treeWithNumbers(limits: .standard)
         var size: UInt64 = 0
-        for (nid, node) in nodes where tree[node].type == .regular {
+        for (nid, node) in nodes.sorted(by: { $0.key < $1.key })
+        where tree[node].type == .regular {
             try verifyChunks(of: inode(nid), chunk)
             size += tree[node].size
         }
-        return size
+        return (tree, size)
     }
 
     private func verifyChunks(

@@ -61,10 +61,9 @@ package struct ImageUnpack: Sendable {
             blobSource: { try source.blobSource(image.dataBlob($0)) }
         )
         let view = Bootstrap(bytes: metadata.bootstrap.rawSpan, layout: metadata.layout)
-        contentSize = try view.verifyChunks { (address) throws(ContentError) in
+        (tree, contentSize) = try view.verifiedTree { (address) throws(ContentError) in
             try metadata.chunk(at: address)
         }
-        tree = try view.tree()
         blobs = try metadata.layout.blobs.map { blob in
             guard let id = blob.digest else {
                 throw ContentError.corrupt("bootstrap: blob id \(blob.id) is no digest")

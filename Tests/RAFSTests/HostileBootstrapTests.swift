@@ -34,7 +34,7 @@ struct HostileBootstrapTests {
         guard let layout = try? BootstrapLayout(image.rawSpan) else { return }
         let view = Bootstrap(bytes: image.rawSpan, layout: layout)
         _ = try? layout.checkReadable()
-        _ = try? view.verifyChunks { (address) throws(ContentError) in Images.chunk(address) }
+        _ = try? view.verifiedTree { (address) throws(ContentError) in Images.chunk(address) }
         _ = try? view.prefetchList()
         _ = try? view.root()
         let limits = BootstrapLimits(names: 1000, depth: 3)

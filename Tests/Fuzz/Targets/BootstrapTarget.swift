@@ -14,7 +14,7 @@ enum BootstrapTarget {
         let view = Bootstrap(bytes: bytes.rawSpan, layout: layout)
         _ = try? layout.checkReadable()
         _ = try? view.prefetchList()
-        _ = try? view.verifyChunks { (address) throws(ContentError) in
+        _ = try? view.verifiedTree { (address) throws(ContentError) in
             Chunk(
                 digest: .zero,
                 compressedOffset: CompressedOffset(UInt64(address.index) * 4096),
