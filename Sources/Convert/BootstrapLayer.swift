@@ -21,7 +21,7 @@ struct BootstrapLayer {
     ///   - options: how the image was converted.
     /// - Throws: `ContentError` if the tree holds what RAFS v6 cannot.
     init(_ image: MergedImage, _ options: ConversionOptions) throws(ContentError) {
-        var writer = TarWriter(ArraySink())
+        var writer = TarWriter(LayerSink())
         try writer.addDirectory("image")
         let bootstrap = try image.bootstrap(options)
         try writer.addFile("image/image.boot", bootstrap.rawSpan)
@@ -31,8 +31,23 @@ struct BootstrapLayer {
             let digests = layer.chunks.flatMap { $0.digest.bytes }
             try writer.addFile("\(path).blob.digest", digests.rawSpan)
         }
-        let tar = try writer.finish().bytes
-        diffID = StreamingDigest.digest(of: tar)
-        gzip = try GzipEncoder.compress(tar)
+        (gzip, diffID) = try writer.finish().finish()
+    }
+}
+
+/// Compresses and digests a layer's tar as it is written: the tar itself, which may have hundreds
+/// of megabytes, is never held.
+private final class LayerSink: ByteSink {
+    private let encoder = GzipEncoder()
+    private var digest = StreamingDigest()
+
+    func write(_ bytes: RawSpan) throws(ContentError) {
+        digest.update(bytes)
+        try encoder.write(bytes)
+    }
+
+    /// The stored layer, and the digest of its tar.
+    func finish() throws(ContentError) -> (gzip: [UInt8], diffID: Digest) {
+        (try encoder.finish(), digest.finish())
     }
 }

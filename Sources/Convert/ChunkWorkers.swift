@@ -52,24 +52,22 @@ final class ChunkJob: @unchecked Sendable {
     }
 }
 
-/// Digests of the chunks that a layer's blob has already: their content need not be compressed.
+/// The chunks that a layer's blob has already, by digest: their content need not be compressed.
 ///
 /// Whether a worker sees a digest in time changes how much work is done, never the result.
-final class KnownDigests: Sendable {
-    private let digests = Mutex<Set<Digest>>([])
+final class KnownChunks: Sendable {
+    private let indexes = Mutex<[Digest: UInt32]>([:])
 
-    func contains(_ digest: Digest) -> Bool {
-        digests.withLock { $0.contains(digest) }
-    }
-
-    func insert(_ digest: Digest) {
-        digests.withLock { _ = $0.insert(digest) }
+    /// The index in the blob of the chunk with the digest; nil if there is none.
+    subscript(digest: Digest) -> UInt32? {
+        get { indexes.withLock { $0[digest] } }
+        set { indexes.withLock { $0[digest] = newValue } }
     }
 }
 
 /// The threads that digest and compress chunks, for all layers of a conversion.
 final class ChunkWorkers: Sendable {
-    private typealias Work = (job: ChunkJob, known: KnownDigests)
+    private typealias Work = (job: ChunkJob, known: KnownChunks)
 
     private let queue = Mutex<[Work]>([])
     /// Counts queued jobs, so that one worker is woken for one job, which may be a file of ten
@@ -103,7 +101,7 @@ final class ChunkWorkers: Sendable {
     }
 
     /// Hands a filled job to the workers.
-    func submit(_ job: ChunkJob, known: KnownDigests) {
+    func submit(_ job: ChunkJob, known: KnownChunks) {
         queue.withLock { $0.append((job, known)) }
         work.signal()
     }
@@ -124,7 +122,7 @@ final class ChunkWorkers: Sendable {
             do throws(ContentError) {
                 job.digest = StreamingDigest.digest(of: job.content)
                 job.isCompressed = false
-                if !known.contains(job.digest) {
+                if known[job.digest] == nil {
                     job.isCompressed =
                         try compressor?.compress(job.content, into: &job.compressed) ?? false
                 }

@@ -15,13 +15,12 @@ struct LayerChunker<Sink: ByteSink>: LayerContentSink {
     private var writer: BlobWriter<Sink>
     private let workers: ChunkWorkers
     private let chunkSize: Int
-    private let known = KnownDigests()
+    private let known = KnownChunks()
     private var running: [ChunkJob] = []
     private var idle: [ChunkJob] = []
     private let runningLimit: Int
     private let pieceLimit: Int
     private let meter: LayerProgressMeter
-    private var written: [Digest: UInt32] = [:]
     /// The chunk that each piece of content became, by provisional index.
     private(set) var chunkIndexes: [UInt32] = []
     private var pieceCount: UInt32 = 0
@@ -106,12 +105,11 @@ struct LayerChunker<Sink: ByteSink>: LayerContentSink {
     private mutating func writeFirst() throws(ContentError) {
         let job = running.removeFirst()
         try job.waitUntilDone()
-        if let index = written[job.digest] {
+        if let index = known[job.digest] {
             chunkIndexes.append(index)
         } else {
             let index = try append(job)
-            written[job.digest] = index
-            known.insert(job.digest)
+            known[job.digest] = index
             chunkIndexes.append(index)
         }
         idle.append(job)

@@ -43,7 +43,10 @@ struct MergedImage {
         tree.walkBreadthFirst { visit in
             for chunk in applier.tree[visit.node].chunks where numbers[chunk.blob] == nil {
                 numbers[chunk.blob] = UInt16(used.count)
-                used.append(all[Int(chunk.blob)])
+                var layer = all[Int(chunk.blob)]
+                // It has been merged: a bootstrap needs no more of it than the chunks.
+                layer.tree = FileTree()
+                used.append(layer)
             }
         }
         tree.mapChunks { address in

@@ -61,10 +61,7 @@ package struct BootstrapWriter {
             marksImplicitDirectories: marksImplicitDirectories
         )
         try encoder.encodeAll(chunk: chunk)
-        let records = encoder.chunkRecords()
-        var bytes = encoder.finish()
-        let chunkTableOffset = bytes.count
-        for record in records { record.encode(into: &bytes) }
+        var (bytes, chunkTableOffset) = encoder.finish(chunk: chunk)
         let chunkTableSize = bytes.count - chunkTableOffset
         bytes.padWithZeros(toMultipleOf: BootstrapFormat.blockSize)
         storeSuperBlock(in: &bytes, placement)

@@ -22,6 +22,9 @@ package struct ChunkRecord: Hashable, Sendable {
     /// compressed size is 0.
     package var isBatched: Bool { chunk.compressedSize == 0 }
 
+    /// The size of a record on disk, in bytes.
+    static let byteCount = 80
+
     private static let compressedFlag: UInt32 = 1
     private static let batchFlag: UInt32 = 8
     private static let checksumFlag: UInt32 = 0x10

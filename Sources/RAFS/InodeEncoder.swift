@@ -12,8 +12,17 @@ struct InodeEncoder {
     private let chunkSize: UInt32
     private let marksImplicitDirectories: Bool
     private let linkCounts: [UInt32]
-    /// Every chunk that a file names, with its offset in the first such file.
-    private var records: [ChunkAddress: ChunkRecord] = [:]
+    /// Every chunk that a file names, once. An image has one for each of its files or more, and a
+    /// record is five times as large: those are made one by one as they are written.
+    private var uses: [ChunkUse] = []
+    /// Which chunks are in `uses`, by blob and index.
+    private var used: [BitSet]
+
+    /// A chunk, and where it stands in the first file that names it.
+    private struct ChunkUse {
+        var address: ChunkAddress
+        var fileOffset: UInt64
+    }
 
     init(
         tree: FileTree,
@@ -29,6 +38,7 @@ struct InodeEncoder {
         self.marksImplicitDirectories = marksImplicitDirectories
         bytes = Array(repeating: 0, count: placement.byteCount)
         linkCounts = tree.linkCounts()
+        used = Array(repeating: BitSet(), count: blobCount)
     }
 
     /// Writes every inode.
@@ -45,8 +55,35 @@ struct InodeEncoder {
         }
     }
 
-    /// Everything before the chunk table, once every inode is written.
-    consuming func finish() -> [UInt8] { bytes }
+    /// Appends the chunk table, once every inode is written: ascending by digest, then blob, each
+    /// chunk once.
+    ///
+    /// - Parameter chunk: as for `encodeAll`.
+    /// - Returns: everything up to the table's end, and where the table begins.
+    consuming func finish(
+        chunk: (ChunkAddress) -> Chunk?
+    ) -> (bytes: [UInt8], chunkTableOffset: Int) {
+        let table = bytes.count
+        uses.sort { left, right in
+            let (first, second) = (chunk(left.address)?.digest, chunk(right.address)?.digest)
+            guard let first, let second, first != second else {
+                return (left.address.blob, left.address.index)
+                    < (right.address.blob, right.address.index)
+            }
+            return first < second
+        }
+        bytes.reserveCapacity(
+            (table + uses.count * ChunkRecord.byteCount)
+                .roundedUp(toMultipleOf: BootstrapFormat.blockSize)
+        )
+        for use in uses {
+            // There is none that `storeChunks` would not have refused.
+            guard let known = chunk(use.address) else { continue }
+            ChunkRecord(address: use.address, chunk: known, fileOffset: use.fileOffset)
+                .encode(into: &bytes)
+        }
+        return (bytes, table)
+    }
 
     private mutating func encode(
         _ id: FileTree.NodeID,
@@ -75,14 +112,6 @@ struct InodeEncoder {
             }
         case .fifo, .socket:
             break
-        }
-    }
-
-    /// The chunk table: ascending by digest, then blob, each chunk once.
-    func chunkRecords() -> [ChunkRecord] {
-        records.values.sorted {
-            ($0.chunk.digest, $0.address.blob, $0.address.index)
-                < ($1.chunk.digest, $1.address.blob, $1.address.index)
         }
     }
 
@@ -183,13 +212,8 @@ struct InodeEncoder {
             let start = record.uncompressedOffset.bytes
             if let expected, expected != (address.blob, start) { isContiguous = false }
             expected = (address.blob, start + size)
-            let fileOffset = UInt64(index) * size
-            if records[address] == nil {
-                records[address] = ChunkRecord(
-                    address: address,
-                    chunk: record,
-                    fileOffset: fileOffset
-                )
+            if used[Int(address.blob)].insert(Int(address.index)) {
+                uses.append(ChunkUse(address: address, fileOffset: UInt64(index) * size))
             }
             storeChunkIndex(address, start, at: offset + index * 8)
         }
@@ -228,5 +252,21 @@ struct InodeEncoder {
             bits = UInt64.bitWidth - (fileSize - 1).leadingZeroBitCount
         }
         return UInt32(bits - 12) | 0x20
+    }
+}
+
+/// A set of small numbers: one bit each, up to the largest.
+private struct BitSet {
+    private var words: [UInt64] = []
+
+    /// Adds a number, 0 or more; false if it was there.
+    mutating func insert(_ number: Int) -> Bool {
+        let (word, bit) = (number / UInt64.bitWidth, UInt64(1) << UInt64(number % UInt64.bitWidth))
+        if word >= words.count {
+            words.append(contentsOf: repeatElement(0, count: word + 1 - words.count))
+        }
+        guard words[word] & bit == 0 else { return false }
+        words[word] |= bit
+        return true
     }
 }

@@ -149,7 +149,7 @@ struct LayerChunkerTests {
         let error = #expect(throws: ContentError.self) {
             try ChunkWorkers.run(threads: 2, level: 1000) { workers in
                 let job = ChunkJob(chunkSize: 16)
-                workers.submit(job, known: KnownDigests())
+                workers.submit(job, known: KnownChunks())
                 try job.waitUntilDone()
             }
         }
