@@ -12,8 +12,10 @@ struct InodeEncoder {
     private let chunkSize: UInt32
     private let marksImplicitDirectories: Bool
     private let linkCounts: [UInt32]
-    /// Every chunk that a file names, once. An image has one for each of its files or more, and a
-    /// record is five times as large: those are made one by one as they are written.
+    /// Every chunk that a file names, once.
+    ///
+    /// An image has one for each of its files or more, and a record is five times as large: records
+    /// are made one by one as they are written.
     private var uses: [ChunkUse] = []
     /// Which chunks are in `uses`, by blob and index.
     private var used: [BitSet]
