@@ -4,6 +4,7 @@
 
 import Content
 package import Distribution
+package import Layers
 import Linux
 import OCI
 import RAFS
@@ -24,6 +25,7 @@ package struct CheckReport: Sendable {
 package struct ImageCheck {
     private let source: any ImageSource
     private let threads: Int
+    private let limits: LayerLimits
     private let progress: @Sendable (LayerProgress) -> Void
 
     /// A check.
@@ -31,12 +33,15 @@ package struct ImageCheck {
     /// - Parameters:
     ///   - source: the converted image.
     ///   - threads: how many blobs or layers to read at once.
+    ///   - limits: what the image it was made from may cost.
     ///   - progress: told how far the work is; called from several threads.
     package init(
         _ source: any ImageSource,
         threads: Int,
+        limits: LayerLimits = .standard,
         progress: @escaping @Sendable (LayerProgress) -> Void = { _ in }
     ) {
+        self.limits = limits
         self.source = source
         self.threads = threads
         self.progress = progress
@@ -136,6 +141,7 @@ package struct ImageCheck {
             original,
             chunkSize: metadata.layout.chunkSize,
             digesters: Set(metadata.layout.blobs.map(\.digester)),
+            limits: limits,
             threads: threads,
             progress: progress
         )

@@ -20,6 +20,7 @@ struct SourceTree {
     ///   - source: the image.
     ///   - chunkSize: contents are digested in pieces of this size, in bytes.
     ///   - digesters: by which functions.
+    ///   - limits: what the image may cost.
     ///   - threads: how many layers at once.
     ///   - progress: told how far the work is.
     /// - Throws: an error that names the layer.
@@ -27,6 +28,7 @@ struct SourceTree {
         _ source: any ImageSource,
         chunkSize: UInt32,
         digesters: Set<Digester>,
+        limits: LayerLimits,
         threads: Int,
         progress: @escaping @Sendable (LayerProgress) -> Void
     ) throws {
@@ -44,17 +46,19 @@ struct SourceTree {
             var sink = try DigestingSink(
                 chunkSize: Int(chunkSize),
                 digesters: digesters,
+                pieceLimit: limits.chunks,
                 meter: meter
             )
             // Everything the source has counts, also what a conversion cannot keep.
-            let tree = try LayerReader(keepsXattr: { _ in true }).read(stream, into: &sink)
+            let tree = try LayerReader(limits: limits, keepsXattr: { _ in true })
+                .read(stream, into: &sink)
             meter.reportLayer()
             return (tree.tree, sink.digests)
         }
         guard layers.count <= Int(UInt16.max) else {
             throw ContentError(.limitExceeded, "\(layers.count) layers, at most \(UInt16.max)")
         }
-        var applier = LayerApplier()
+        var applier = LayerApplier(limits: limits)
         for (index, layer) in trees.enumerated() {
             try applier.apply(layer.0) { address in
                 ChunkAddress(blob: UInt16(truncatingIfNeeded: index), index: address.index)
@@ -75,15 +79,19 @@ private struct DigestingSink: LayerContentSink {
     private(set) var digests: [Digester: [Digest]]
     /// How many pieces there were.
     private var count = 0
+    /// The most pieces, below 2^32.
+    private let pieceLimit: Int
     private let buffer: PieceBuffer
     private let meter: LayerProgressMeter
 
     init(
         chunkSize: Int,
         digesters: Set<Digester>,
+        pieceLimit: Int,
         meter: LayerProgressMeter
     ) throws(SystemError) {
         digests = Dictionary(uniqueKeysWithValues: digesters.map { ($0, []) })
+        self.pieceLimit = pieceLimit
         buffer = try PieceBuffer(byteCount: chunkSize)
         self.meter = meter
     }
@@ -107,10 +115,10 @@ private struct DigestingSink: LayerContentSink {
                 filled += count
             }
             rest -= UInt64(piece.count)
-            guard let index = UInt32(exactly: count) else {
-                throw ContentError(.limitExceeded, "a layer of more than 2^32 pieces")
+            guard count < pieceLimit else {
+                throw ContentError(.limitExceeded, "more than \(pieceLimit) chunks in a layer")
             }
-            addresses.append(ChunkAddress(blob: 0, index: index))
+            addresses.append(ChunkAddress(blob: 0, index: UInt32(count)))
             let bytes = unsafe RawSpan(_unsafeBytes: UnsafeRawBufferPointer(piece))
             for digester in digests.keys {
                 digests[digester]?.append(digester.digest(of: bytes))

@@ -28,8 +28,13 @@ package struct DockerArchive: ImageSource {
     /// - Parameters:
     ///   - file: the archive's path.
     ///   - tag: which image is wanted, `repository:tag`, or its end; nil for the only one.
+    ///   - selection: the platform it must be for, if one is asked for.
     /// - Throws: an error if the archive is no such one, or there is no such image.
-    package init(file: String, tag: String?) throws {
+    package init(
+        file: String,
+        tag: String?,
+        selection: ImageSelection = ImageSelection()
+    ) throws {
         let name = ImageName.dockerArchive(file: file, tag: tag).description
         let files = try TarFiles(file)
         self.name = name
@@ -37,6 +42,7 @@ package struct DockerArchive: ImageSource {
         let entry = try Self.find(tag, in: try Self.entries(files), name: name)
         let configBytes = try files.contents(of: entry.config, limit: JSONValue.documentLimit)
         let config = try ImageConfig(parsing: configBytes)
+        try selection.check(config.platform, place: name)
         guard config.diffIDs.count == entry.layers.count else {
             throw ContentError.corrupt(
                 "\(file): manifest.json names \(entry.layers.count) layers, the configuration"

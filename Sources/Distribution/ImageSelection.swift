@@ -13,13 +13,14 @@ package struct ImageSelection: Sendable {
         case converted
     }
 
-    /// The platform; without a variant, any variant fits.
-    package var platform: Platform
+    /// The platform asked for; without a variant, any variant fits. nil where none is asked for:
+    /// then this machine's is taken of an index, and an image that is the only one in any case.
+    package var platform: Platform?
     /// Which of an image and its conversion.
     package var form: Form
 
-    /// A selection; by default of the original for this machine.
-    package init(platform: Platform = .current, form: Form = .original) {
+    /// A selection; by default of the original, for this machine where there is a choice.
+    package init(platform: Platform? = nil, form: Form = .original) {
         self.platform = platform
         self.form = form
     }
@@ -34,6 +35,7 @@ package struct ImageSelection: Sendable {
     func choose(among manifests: [Descriptor], place: String) throws(ContentError) -> Descriptor {
         let images = manifests.filter { !$0.isAttestation }
         if let only = images.first, images.count == 1, only.platform == nil { return only }
+        let platform = platform ?? .current
         var fitting = images.filter { $0.platform.map { platform.accepts($0) } ?? false }
         if Set(fitting.map(\.isMarkedAsConverted)).count > 1 {
             fitting.removeAll { $0.isMarkedAsConverted != (form == .converted) }
@@ -47,6 +49,25 @@ package struct ImageSelection: Sendable {
             )
         }
         return only
+    }
+
+    /// Refuses an image that is not for the platform asked for.
+    ///
+    /// Only for an image of which no index says the platform: there the index decides, as in
+    /// containerd, and configurations are wrong now and then. One without a variant may be of any.
+    ///
+    /// - Parameters:
+    ///   - found: the platform in the image's configuration.
+    ///   - place: the image's name, for the error.
+    /// - Throws: `ContentError` naming both platforms.
+    func check(_ found: Platform, place: String) throws(ContentError) {
+        guard var wanted = platform else { return }
+        if found.variant.isEmpty { wanted.variant = "" }
+        guard !wanted.accepts(found) else { return }
+        throw ContentError(
+            .notFound,
+            "\(place): an image for \(found), expected \(platform ?? .current): it is the only one there"
+        )
     }
 }
 

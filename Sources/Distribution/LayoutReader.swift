@@ -17,9 +17,17 @@ struct LayoutReader<Files: LayoutFiles> {
 
     func resolve() throws -> ResolvedImage {
         let root = try findRoot()
-        guard root.mediaType.isIndex else { return try resolve(root) }
-        let place = "\(name): index \(root.digest)"
-        return try resolve(try selection.choose(among: try leaves(of: root), place: place))
+        var chosen = root
+        if root.mediaType.isIndex {
+            let place = "\(name): index \(root.digest)"
+            chosen = try selection.choose(among: try leaves(of: root), place: place)
+        }
+        let image = try resolve(chosen)
+        // What index.json says of an image is not asked: it may come from the tool that copied it.
+        if !root.mediaType.isIndex || chosen.platform == nil {
+            try selection.check(image.config.platform, place: name)
+        }
+        return image
     }
 
     func resolve(_ manifest: Descriptor) throws -> ResolvedImage {

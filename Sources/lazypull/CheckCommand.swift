@@ -27,8 +27,9 @@ enum CheckCommand {
         name: "check",
         summary: "Verify a converted image, or compare it with its source",
         options: [
-            against, dump, SharedOptions.platform, SharedOptions.threads, SharedOptions.quiet,
-            SharedOptions.output,
+            against, dump, SharedOptions.platform,
+        ] + LimitOptions.all + [
+            SharedOptions.threads, SharedOptions.quiet, SharedOptions.output,
         ],
         operands: [
             Operand("IMAGE", SharedOptions.image, help: "The converted image.")
@@ -47,7 +48,11 @@ enum CheckCommand {
             )
         }
         let reporter = ProgressReporter("checking", isQuiet: arguments.has(SharedOptions.quiet))
-        let check = ImageCheck(image, threads: SharedOptions.threadCount(arguments)) {
+        let check = ImageCheck(
+            image,
+            threads: SharedOptions.threadCount(arguments),
+            limits: LimitOptions.limits(arguments)
+        ) {
             reporter.update($0)
         }
         if arguments.has(dump) {

@@ -37,7 +37,7 @@ enum Images {
         case .archive(let file, let tag):
             try OCIArchive(file: file, tag: tag, selection: selection)
         case .dockerArchive(let file, let tag):
-            try DockerArchive(file: file, tag: tag)
+            try DockerArchive(file: file, tag: tag, selection: selection)
         }
     }
 

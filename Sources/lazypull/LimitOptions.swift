@@ -3,7 +3,7 @@
 internal import Arguments
 internal import Layers
 
-/// Options that say what a layer may cost.
+/// Options that say what the layers of an ordinary image may cost.
 enum LimitOptions {
     /// All of them, in the order of help.
     static let all = [maximumEntries, maximumDepth, maximumChunks, maximumSize]

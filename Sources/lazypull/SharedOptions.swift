@@ -30,7 +30,7 @@ enum SharedOptions {
     static let platform = Option(
         "platform",
         value: OptionValue("OS/ARCH[/VARIANT]", .text, defaultText: "this machine's"),
-        help: "Of an index, take the image for this platform."
+        help: "Of an index, take the image for this platform; refuse a single one for another."
     )
 
     /// Which image is meant by names on the command line.

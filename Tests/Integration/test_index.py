@@ -77,6 +77,31 @@ def test_platform(layout: oci.Layout, lazypull: Lazypull) -> None:
         lazypull.run("convert", *options, source, target).assert_refused(codes=[EXIT_USAGE])
 
 
+def test_a_single_image_for_another_platform(
+    layout: oci.Layout, workspace: Workspace, lazypull: Lazypull
+) -> None:
+    """Where there is nothing to choose from, --platform is still a demand."""
+    single = lazypull.convert(layout.reference("many"), layout, "lazy", "--platform",
+                              "linux/arm/v6")  # fmt: skip
+    source, target = layout.reference("single"), layout.reference("no")
+    layout.set_tag("single", put_for(layout, "arm", "v6"))
+    wrong = ["--platform", "linux/s390x"]
+    for arguments in (
+        ["convert", *wrong, source, target], ["check", *wrong, single.reference],
+        ["unpack", *wrong, single.reference, workspace / "files"],
+        ["mount", *wrong, "--cache-dir", workspace / "cache", single.reference,
+         workspace.directory("mount")],
+    ):  # fmt: skip
+        lazypull.run(*arguments).assert_refused(
+            "linux/arm/v6", "expected linux/s390x", codes=[EXIT_NOT_FOUND]
+        )
+    right = ["--platform", "linux/arm/v6"]
+    lazypull.run("convert", *right, source, target).assert_done()
+    lazypull.check(single.reference, *right, "--against", source).assert_done()
+    # Without the option a single image is taken whatever it is for.
+    lazypull.check(single.reference, "--against", source).assert_done()
+
+
 def test_all_platforms(layout: oci.Layout, lazypull: Lazypull) -> None:
     """Each image is converted as it would be alone; attestations stay."""
     source = layout.reference("many")

@@ -9,7 +9,7 @@ import judges
 import oci
 import scenarios
 import tree
-from commands import Lazypull
+from commands import EXIT_LIMIT_EXCEEDED, Lazypull
 from workspace import Workspace
 
 OPTIONS = [
@@ -51,3 +51,20 @@ def test_strict_refuses_what_cannot_be_kept(workspace: Workspace, lazypull: Lazy
     refused = lazypull.run("convert", "--strict", source, layout.reference("strict"))
     refused.assert_refused("system.unknown", codes=[68])
     assert "strict" not in layout.tags()
+
+
+@pytest.mark.parametrize(
+    "limit", [("--max-entries", "2"), ("--max-depth", "1"), ("--max-chunks", "1")], ids=" ".join
+)
+def test_limits_hold_for_what_an_image_is_compared_with(
+    limit: tuple[str, ...], workspace: Workspace, lazypull: Lazypull
+) -> None:
+    """The source is hostile input for check --against as it is for convert."""
+    entries = [scenarios.file(f"a/b/{name}".encode(), b"x" * 5000) for name in "cd"]
+    layout = oci.Layout.create(workspace / "layout")
+    scenarios.Stack([entries]).write(layout, "source")
+    source = layout.reference("source")
+    image = lazypull.convert(source, layout, "lazy", "--chunk-size", "4K")
+    lazypull.check(image.reference, "--against", source).assert_done()
+    refused = lazypull.check(image.reference, "--against", source, *limit)
+    refused.assert_refused(f"than {limit[1]}", codes=[EXIT_LIMIT_EXCEEDED])
