@@ -25,10 +25,11 @@ struct BootstrapLayer {
         try writer.addDirectory("image")
         let bootstrap = try image.bootstrap(options)
         try writer.addFile("image/image.boot", bootstrap.rawSpan)
-        for layer in image.layers {
-            let path = "image/\(layer.blob.digest.hex)"
-            try writer.addFile("\(path).blob.meta", layer.chunkInfoFile.rawSpan)
-            let digests = layer.chunks.flatMap { $0.digest.bytes }
+        for blob in image.blobs {
+            let path = "image/\(blob.digest.hex)"
+            let chunkInfo = blob.chunkInfoFile
+            try writer.addFile("\(path).blob.meta", chunkInfo.rawSpan)
+            let digests = blob.chunkDigests
             try writer.addFile("\(path).blob.digest", digests.rawSpan)
         }
         (gzip, diffID) = try writer.finish().finish()

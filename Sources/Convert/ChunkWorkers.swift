@@ -22,6 +22,9 @@ final class ChunkJob: @unchecked Sendable {
     fileprivate(set) var compressed: [UInt8] = []
     fileprivate(set) var isCompressed = false
     fileprivate(set) var error: ContentError?
+    /// How long the worker digested and compressed, in nanoseconds.
+    fileprivate(set) var digestTime: UInt64 = 0
+    fileprivate(set) var compressTime: UInt64 = 0
     /// Raised once for each time that the job was submitted.
     fileprivate let done = Semaphore()
 
@@ -52,16 +55,29 @@ final class ChunkJob: @unchecked Sendable {
     }
 }
 
-/// The chunks that a layer's blob has already, by digest: their content need not be compressed.
+/// The chunks that a layer's blob or the dictionary has already: they need not be compressed.
 ///
-/// Whether a worker sees a digest in time changes how much work is done, never the result.
+/// Whether a worker sees a digest of the blob in time changes how much work is done, never the
+/// result.
 final class KnownChunks: Sendable {
     private let indexes = Mutex<[Digest: UInt32]>([:])
+    private let dictionary: ChunkDictionary
 
-    /// The index in the blob of the chunk with the digest; nil if there is none.
-    subscript(digest: Digest) -> UInt32? {
-        get { indexes.withLock { $0[digest] } }
-        set { indexes.withLock { $0[digest] = newValue } }
+    /// The dictionary's chunks, and none of the blob yet.
+    init(_ dictionary: ChunkDictionary = .empty) {
+        self.dictionary = dictionary
+    }
+
+    /// The address of the chunk: of the dictionary's, or of the blob's own, which is number 0; nil
+    /// if none is known.
+    func address(of digest: Digest, size: Int) -> ChunkAddress? {
+        if let address = dictionary.address(of: digest, size: size) { return address }
+        return indexes.withLock { $0[digest] }.map { ChunkAddress(blob: 0, index: $0) }
+    }
+
+    /// Makes a chunk of the blob known.
+    func insert(_ digest: Digest, index: UInt32) {
+        indexes.withLock { $0[digest] = index }
     }
 }
 
@@ -120,12 +136,15 @@ final class ChunkWorkers: Sendable {
     private func work(with compressor: consuming ChunkCompressor?) {
         while let (job, known) = next() {
             do throws(ContentError) {
+                var watch = Stopwatch()
                 job.digest = StreamingDigest.digest(of: job.content)
+                job.digestTime = watch.lap()
                 job.isCompressed = false
-                if known[job.digest] == nil {
+                if known.address(of: job.digest, size: job.count) == nil {
                     job.isCompressed =
                         try compressor?.compress(job.content, into: &job.compressed) ?? false
                 }
+                job.compressTime = watch.lap()
                 job.error = nil
             } catch {
                 job.error = error

@@ -80,15 +80,7 @@ extension Conversion {
         var copied: Set<Digest> = []
         for blob in [document.manifest.config] + document.manifest.layers
         where copied.insert(blob.digest).inserted {
-            var stream = VerifyingStream(
-                try source.openBlob(blob),
-                digest: blob.digest,
-                size: blob.size,
-                object: "blob \(blob.digest)"
-            )
-            let upload = try destination.makeBlob()
-            try upload.takeAll(of: &stream)
-            _ = try upload.commit()
+            try destination.copyBlob(blob, from: source)
         }
         try destination.put(
             manifest: document.bytes,
@@ -119,20 +111,5 @@ extension ImageSource {
             bytes: bytes,
             manifest: try Manifest(parsing: bytes, mediaType: descriptor.mediaType)
         )
-    }
-}
-
-extension BlobUpload {
-    /// Takes all bytes of a stream.
-    fileprivate func takeAll(of stream: inout VerifyingStream<AnyByteStream>) throws(ContentError) {
-        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
-        defer { unsafe buffer.deallocate() }
-        while true {
-            let count = try unsafe stream.read(into: buffer)
-            guard count > 0 else { return }
-            try unsafe write(
-                RawSpan(_unsafeBytes: UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-            )
-        }
     }
 }

@@ -21,6 +21,8 @@ package struct ConversionOptions: Sendable {
     package var isStrict: Bool
     /// What a layer may cost.
     package var limits: LayerLimits
+    /// Chunks that are not stored again.
+    package var dictionary: ChunkDictionary
 
     /// Options; those not given are the defaults.
     package init(
@@ -28,13 +30,15 @@ package struct ConversionOptions: Sendable {
         chunkSize: UInt32 = 1 << 20,
         compressionLevel: Int32? = 3,
         isStrict: Bool = false,
-        limits: LayerLimits = .standard
+        limits: LayerLimits = .standard,
+        dictionary: ChunkDictionary = .empty
     ) {
         self.threads = max(1, threads)
         self.chunkSize = chunkSize
         self.compressionLevel = compressionLevel
         self.isStrict = isStrict
         self.limits = limits
+        self.dictionary = dictionary
     }
 
     /// How chunks are stored, as the image says it.
@@ -51,10 +55,15 @@ package struct ConversionReport: Sendable {
         package var blob: Descriptor
         /// Chunks in the blob.
         package var chunkCount: Int
-        /// Pieces of content that the blob had already.
-        package var duplicateCount: Int
+        /// What became of the pieces of content.
+        package var pieces: PieceCounts
         /// Bytes of the blob's uncompressed view.
         package var uncompressedSize: UInt64
+        /// Where the time went.
+        package var times: LayerTimes
+
+        /// Pieces of content that the blob had already.
+        package var duplicateCount: Int { pieces.repeated.pieces }
     }
 
     /// Names the source's manifest.
@@ -65,6 +74,10 @@ package struct ConversionReport: Sendable {
     package var bootstrap: Descriptor
     /// The data blobs, lowest layer first.
     package var layers: [Layer]
+    /// The blobs of dictionaries that the image needs, which are the manifest's first layers.
+    package var dictionaryBlobs: [Descriptor]
+    /// Where the time went.
+    package var times: ImageTimes
     /// What could not be kept, one line each.
     package var warnings: [String]
 }
@@ -124,18 +137,29 @@ package struct Conversion {
         progress: @escaping @Sendable (LayerProgress) -> Void
     ) throws -> ConversionReport {
         try refuseConverted(image)
+        var times = ImageTimes()
+        var watch = Stopwatch()
         let meter = LayerProgressMeter(image.manifest.layers, show: progress)
         let layers = try convertLayers(of: image, meter)
-        let merged = try MergedImage(layers, limits: options.limits)
+        times.layers = watch.lap()
+        let merged = try MergedImage(
+            layers,
+            dictionary: options.dictionary,
+            limits: options.limits
+        )
+        times.merge = watch.lap()
         let bootstrap = try BootstrapLayer(merged, options)
         let bootstrapBlob = try destination.putBlob(bootstrap.gzip, mediaType: .layerGzip)
+        times.bootstrap = watch.lap()
+        let dictionaryBlobs = try copyDictionaryBlobs(of: layers)
         let manifest = try putManifest(
             of: image,
-            layers,
+            dictionaryBlobs + layers.map(\.blob),
             bootstrapBlob,
             bootstrap.diffID,
             tag: tag
         )
+        times.documents = watch.lap()
         return ConversionReport(
             source: image.descriptor,
             manifest: manifest,
@@ -145,10 +169,13 @@ package struct Conversion {
                     source: source,
                     blob: layer.blob,
                     chunkCount: layer.chunks.count,
-                    duplicateCount: layer.pieceCount - layer.chunks.count,
-                    uncompressedSize: layer.entry?.uncompressedSize ?? 0
+                    pieces: layer.pieces,
+                    uncompressedSize: layer.entry?.uncompressedSize ?? 0,
+                    times: layer.times
                 )
             },
+            dictionaryBlobs: dictionaryBlobs,
+            times: times,
             warnings: layers.flatMap(\.warnings)
         )
     }
@@ -182,25 +209,44 @@ package struct Conversion {
         }
     }
 
+    /// Puts the dictionary's blobs that any layer needs to the destination.
+    ///
+    /// - Returns: their descriptors, in the dictionary's order.
+    private func copyDictionaryBlobs(of layers: [ConvertedLayer]) throws -> [Descriptor] {
+        try Set(layers.flatMap(\.dictionaryBlobs)).sorted().map { number in
+            try options.dictionary.copyBlob(number, to: destination)
+            return options.dictionary.blobs[number].descriptor
+        }
+    }
+
+    /// Stores configuration and manifest.
+    ///
+    /// The blobs of dictionaries are layers like others, before those of the image: so everything
+    /// that the bootstrap names is kept, copied and collected with the image.
     private func putManifest(
         of image: ResolvedImage,
-        _ layers: [ConvertedLayer],
+        _ blobs: [Descriptor],
         _ bootstrap: Descriptor,
         _ bootstrapDiffID: Digest,
         tag: String?
     ) throws -> Descriptor {
         var config = image.config
-        config.diffIDs = layers.map(\.blob.digest) + [bootstrapDiffID]
+        config.diffIDs = blobs.map(\.digest) + [bootstrapDiffID]
+        config.prependHistory(
+            count: blobs.count - image.manifest.layers.count,
+            createdBy: "lazypull convert",
+            comment: "RAFS v6 blob of a chunk dictionary"
+        )
         config.appendHistory(createdBy: "lazypull convert", comment: "RAFS v6 bootstrap")
         let configBlob = try destination.putBlob(config.serialized(), mediaType: .config)
         var manifest = Manifest(config: configBlob, layers: [])
         manifest.annotations = image.manifest.annotations
         manifest.annotations[NydusAnnotation.version] = "6"
         manifest.annotations[NydusAnnotation.sourceDigest] = image.descriptor.digest.oci
-        for layer in layers {
-            var blob = layer.blob
-            blob.annotations = [NydusAnnotation.blob: "true"]
-            manifest.layers.append(blob)
+        for blob in blobs {
+            var layer = Descriptor(mediaType: .nydusBlob, digest: blob.digest, size: blob.size)
+            layer.annotations = [NydusAnnotation.blob: "true"]
+            manifest.layers.append(layer)
         }
         var last = bootstrap
         last.annotations = [NydusAnnotation.bootstrap: "true", NydusAnnotation.version: "6"]

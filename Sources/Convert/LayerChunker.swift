@@ -5,45 +5,95 @@ import Distribution
 import Layers
 import RAFS
 
-/// Cuts a layer's file contents into chunks and writes them to the layer's blob, in order.
+/// Takes the distinct chunks of a layer, in the order in which its contents first need them.
+protocol ChunkOutput {
+    /// Takes a chunk.
+    ///
+    /// - Parameters:
+    ///   - stored: its bytes as stored: compressed, or as they are if that is not smaller.
+    ///   - digest: the digest of its content.
+    ///   - contentSize: the size of its content, in bytes: at least 1.
+    /// - Returns: its index: how many were taken before.
+    /// - Throws: `ContentError` if it cannot be kept.
+    mutating func append(
+        stored: RawSpan,
+        digest: Digest,
+        contentSize: UInt32
+    ) throws(ContentError) -> UInt32
+}
+
+extension BlobWriter: ChunkOutput {}
+
+/// How many pieces of a layer's content there are, and what became of them.
+package struct PieceCounts: Sendable {
+    /// Some of the pieces.
+    package struct Count: Sendable {
+        /// How many.
+        package var pieces = 0
+        /// Their bytes.
+        package var bytes: UInt64 = 0
+
+        fileprivate mutating func add(_ size: Int) {
+            pieces += 1
+            bytes &+= UInt64(size)
+        }
+    }
+
+    /// All pieces.
+    package var all = Count()
+    /// Those that the layer's blob had already.
+    package var repeated = Count()
+    /// Those that a chunk dictionary has.
+    package var inDictionary = Count()
+}
+
+/// Cuts a layer's file contents into chunks and hands them on, each once, in order.
 ///
 /// Contents are read straight into the chunks' buffers. While workers digest and compress, the
-/// layer is read on; the results are taken back in the order of the contents, so that the blob
+/// layer is read on; the results are taken back in the order of the contents, so that the output
 /// does not depend on the number of threads. Chunk addresses given out are provisional: their
-/// index counts every piece of content, and `chunkIndexes` tells which chunk it became.
-struct LayerChunker<Sink: ByteSink>: LayerContentSink {
-    private var writer: BlobWriter<Sink>
+/// index counts every piece of content, and `addresses` tells which chunk it became.
+struct LayerChunker<Output: ChunkOutput>: LayerContentSink {
+    private var output: Output
     private let workers: ChunkWorkers
     private let chunkSize: Int
-    private let known = KnownChunks()
+    private let known: KnownChunks
     private var running: [ChunkJob] = []
     private var idle: [ChunkJob] = []
     private let runningLimit: Int
     private let pieceLimit: Int
     private let meter: LayerProgressMeter
-    /// The chunk that each piece of content became, by provisional index.
-    private(set) var chunkIndexes: [UInt32] = []
+    /// The chunk that each piece of content became, by provisional index: one of the output, blob
+    /// 0, or one of the dictionary.
+    private(set) var addresses: [ChunkAddress] = []
     private var pieceCount: UInt32 = 0
+    /// What became of the pieces so far.
+    private(set) var counts = PieceCounts()
+    /// Where the time went so far; reading is not known here.
+    private(set) var times = LayerTimes()
 
-    /// Chunks for a blob.
+    /// Chunks for an output.
     ///
     /// - Parameters:
-    ///   - writer: the blob.
+    ///   - output: takes the chunks.
     ///   - workers: digest and compress.
+    ///   - dictionary: has chunks that the output does not get.
     ///   - chunkSize: the size of a full chunk, in bytes.
     ///   - runningLimit: how many chunks may be under way at once; each takes twice its size.
     ///   - pieceLimit: the most pieces of content, below 2^32.
     ///   - meter: told after each piece.
     init(
-        writer: consuming BlobWriter<Sink>,
+        output: consuming Output,
         workers: ChunkWorkers,
+        dictionary: ChunkDictionary = .empty,
         chunkSize: Int,
         runningLimit: Int,
         pieceLimit: Int = LayerLimits.standard.chunks,
         meter: LayerProgressMeter
     ) {
         self.meter = meter
-        self.writer = writer
+        self.output = output
+        known = KnownChunks(dictionary)
         self.workers = workers
         self.chunkSize = chunkSize
         self.runningLimit = runningLimit
@@ -83,15 +133,19 @@ struct LayerChunker<Sink: ByteSink>: LayerContentSink {
         return addresses
     }
 
-    /// Waits for all chunks and gives the blob back.
+    /// Waits for all chunks and hands them on; the last call but for `finish`.
     ///
-    /// - Returns: the blob, with every chunk, and the chunk that each piece became.
-    /// - Throws: `ContentError` if a worker or the blob fails.
-    consuming func finish() throws(ContentError) -> (
-        writer: BlobWriter<Sink>, chunkIndexes: [UInt32]
-    ) {
+    /// - Throws: `ContentError` if a worker or the output fails.
+    mutating func writeAll() throws(ContentError) {
         while !running.isEmpty { try writeFirst() }
-        return (writer, chunkIndexes)
+    }
+
+    /// Gives the output back, with every chunk, and the chunk that each piece became.
+    ///
+    /// - Throws: `ContentError` if a worker or the output fails.
+    consuming func finish() throws(ContentError) -> (output: Output, addresses: [ChunkAddress]) {
+        try writeAll()
+        return (output, addresses)
     }
 
     private mutating func idleJob() throws(ContentError) -> ChunkJob {
@@ -101,31 +155,42 @@ struct LayerChunker<Sink: ByteSink>: LayerContentSink {
         return try idleJob()
     }
 
-    /// Takes back the oldest job and writes its chunk, unless the blob has it already.
+    /// Takes back the oldest job and hands its chunk on, unless it is known already.
     private mutating func writeFirst() throws(ContentError) {
+        var watch = Stopwatch()
         let job = running.removeFirst()
         try job.waitUntilDone()
-        if let index = known[job.digest] {
-            chunkIndexes.append(index)
+        times.wait &+= watch.lap()
+        times.digest &+= job.digestTime
+        times.compress &+= job.compressTime
+        counts.all.add(job.count)
+        if let address = known.address(of: job.digest, size: job.count) {
+            addresses.append(address)
+            if address.blob == 0 {
+                counts.repeated.add(job.count)
+            } else {
+                counts.inDictionary.add(job.count)
+            }
         } else {
             let index = try append(job)
-            known[job.digest] = index
-            chunkIndexes.append(index)
+            known.insert(job.digest, index: index)
+            addresses.append(ChunkAddress(blob: 0, index: index))
         }
+        times.write &+= watch.lap()
         idle.append(job)
     }
 
     private mutating func append(_ job: ChunkJob) throws(ContentError) -> UInt32 {
         // A worker leaves a known digest uncompressed; such a chunk is never written.
         guard job.isCompressed else {
-            return try writer.append(
+            return try output.append(
                 stored: job.content,
                 digest: job.digest,
                 contentSize: UInt32(job.count)
             )
         }
         let compressed = job.compressed
-        return try writer.append(
+        return try output.append(
             stored: compressed.rawSpan,
             digest: job.digest,
             contentSize: UInt32(job.count)

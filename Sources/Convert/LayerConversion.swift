@@ -16,12 +16,17 @@ struct ConvertedLayer: Sendable {
     var chunks: [Chunk]
     /// The chunk-info table in its file form; empty if there is no chunk.
     var chunkInfoFile: [UInt8]
-    /// The layer's tree; its chunks' addresses are of this blob, numbered 0.
+    /// The layer's tree; its chunks' addresses are of this blob, numbered 0, or of the
+    /// dictionary's, numbered from 1.
     var tree: FileTree
     /// What could not be kept.
     var warnings: [String]
-    /// How many pieces of content the layer has, repeated ones counted each time.
-    var pieceCount: Int
+    /// The dictionary's blobs that the tree needs, counted from 0.
+    var dictionaryBlobs: [Int] = []
+    /// What became of the pieces of content.
+    var pieces = PieceCounts()
+    /// Where the time went.
+    var times = LayerTimes()
 }
 
 /// Converts one layer; what comes out depends on the layer and the options alone.
@@ -40,56 +45,105 @@ struct LayerConversion {
     /// - Returns: the converted layer.
     /// - Throws: an error that names the layer; nothing of it is then at the destination.
     func convert(_ layer: Descriptor, diffID: Digest) throws -> ConvertedLayer {
+        let upload = try destination.makeBlob()
+        let writer = BlobWriter(
+            to: UploadSink(upload),
+            chunkSize: options.chunkSize,
+            compressor: options.compressor
+        )
+        let (output, contents) = try read(layer, diffID: diffID, into: writer)
+        return try finish(output, contents, upload)
+    }
+
+    /// What was read of a layer, all of its chunks handed on.
+    private struct Contents {
+        /// The tree; chunk addresses of blob 0 are indexes of the output.
+        var tree: FileTree
+        var warnings: [String]
+        var pieces: PieceCounts
+        var times: LayerTimes
+    }
+
+    /// Reads the layer to its end and hands its chunks to the output.
+    private func read<Output: ChunkOutput>(
+        _ layer: Descriptor,
+        diffID: Digest,
+        into output: consuming Output
+    ) throws -> (output: Output, contents: Contents) {
+        var watch = Stopwatch()
         let stream = try LayerStream(
             source.openBlob(layer),
             layer: layer,
             diffID: diffID,
             progress: meter.bytes
         )
-        let upload = try destination.makeBlob()
         var chunker = LayerChunker(
-            writer: BlobWriter(
-                to: UploadSink(upload),
-                chunkSize: options.chunkSize,
-                compressor: options.compressor
-            ),
+            output: output,
             workers: workers,
+            dictionary: options.dictionary,
             chunkSize: Int(options.chunkSize),
             runningLimit: 2 * options.threads + 2,
             pieceLimit: options.limits.chunks,
             meter: meter
         )
-        var layerTree = try readTree(stream, layer, into: &chunker)
+        let layerTree = try readTree(stream, layer, into: &chunker)
+        // What is read is read by now; the chunker counts its own time.
+        let inChunker = chunker.times.wait &+ chunker.times.write
+        let readTime = watch.lap() &- inChunker
         if options.isStrict, let warning = layerTree.warnings.first {
             throw ContentError.unsupported(
                 "layer \(layer.digest): \(layerTree.warnings.count) things cannot be kept: \(warning)"
             )
         }
-        var (writer, indexes) = try chunker.finish()
-        layerTree.tree.mapChunks { address in
-            ChunkAddress(blob: 0, index: indexes[Int(address.index)])
-        }
+        try chunker.writeAll()
+        var contents = Contents(
+            tree: layerTree.tree,
+            warnings: layerTree.warnings,
+            pieces: chunker.counts,
+            times: chunker.times
+        )
+        contents.times.read = readTime
+        let (filled, addresses) = try chunker.finish()
+        contents.tree.mapChunks { addresses[Int($0.index)] }
+        return (filled, contents)
+    }
+
+    /// Writes what follows the chunks, and puts the blob in its place.
+    private func finish(
+        _ filled: consuming BlobWriter<UploadSink>,
+        _ contents: Contents,
+        _ upload: any BlobUpload
+    ) throws -> ConvertedLayer {
+        var watch = Stopwatch()
+        var writer = filled
         let entry = try writer.finishChunks()
         let chunks = writer.chunks
         let chunkInfoFile = writer.chunkInfoFile
-        let bootstrap = try bootstrap(of: layerTree.tree, entry, chunks)
+        var numbers = BlobNumbers(of: contents.tree)
+        let dictionaryBlobs = numbers.used.filter { $0 > 0 }.map { Int($0) - 1 }
+        if entry != nil { numbers.use(0) }
+        let bootstrap = try bootstrap(of: contents.tree, entry, chunks, numbers)
         _ = try writer.finish(bootstrap: bootstrap)
         let (digest, size) = try upload.commit()
+        var times = contents.times
+        times.write &+= watch.lap()
         return ConvertedLayer(
             blob: Descriptor(mediaType: .nydusBlob, digest: digest, size: size),
             entry: entry,
             chunks: chunks,
             chunkInfoFile: chunkInfoFile,
-            tree: layerTree.tree,
-            warnings: layerTree.warnings,
-            pieceCount: indexes.count
+            tree: contents.tree,
+            warnings: contents.warnings,
+            dictionaryBlobs: dictionaryBlobs,
+            pieces: contents.pieces,
+            times: times
         )
     }
 
     private func readTree(
         _ stream: consuming LayerStream,
         _ layer: Descriptor,
-        into chunker: inout LayerChunker<UploadSink>
+        into chunker: inout LayerChunker<some ChunkOutput>
     ) throws(ContentError) -> LayerTree {
         let reader = LayerReader(limits: options.limits, keepsXattr: XattrEncoder.canStore)
         do throws(ContentError) {
@@ -101,19 +155,33 @@ struct LayerConversion {
     }
 
     /// The layer's own bootstrap: whiteouts kept, the blob's id not known yet.
+    ///
+    /// Beside the blob it names those of the dictionary that the layer needs: so it can be merged
+    /// without the layers above and below.
     private func bootstrap(
-        of tree: FileTree,
+        of layerTree: FileTree,
         _ entry: BlobTableEntry?,
-        _ chunks: [Chunk]
+        _ chunks: [Chunk],
+        _ numbers: BlobNumbers
     ) throws(ContentError) -> [UInt8] {
+        let used = numbers.used
+        var tree = layerTree
+        // Without a dictionary there is nothing to renumber, and no copy of the tree is made.
+        if used != [0] { tree.mapChunks { numbers.address($0) } }
+        let dictionary = options.dictionary
+        let blobs = used.compactMap { $0 == 0 ? entry : dictionary.blobs[Int($0) - 1].entry }
         var writer = BootstrapWriter(
             tree: tree,
-            blobs: entry.map { [$0] } ?? [],
+            blobs: blobs,
             chunkSize: options.chunkSize,
-            flags: BootstrapWriter.flags(options.compressor)
+            flags: BootstrapWriter.flags(options.compressor, blobs: blobs)
         )
         writer.marksImplicitDirectories = true
-        return try writer.write { chunks[Int($0.index)] }
+        return try writer.write { address in
+            let number = used[Int(address.blob)]
+            guard number == 0 else { return dictionary.chunk(at: address.index, of: number) }
+            return chunks[Int(address.index)]
+        }
     }
 }
 

@@ -7,23 +7,31 @@ import RAFS
 
 /// All layers folded into one tree, and the blobs that its files need.
 struct MergedImage {
-    /// The tree; chunk addresses name blobs by their position in `layers`.
+    /// The tree; chunk addresses name blobs by their position in `blobs`.
     private(set) var tree: FileTree
-    /// The layers whose blobs the tree needs, by blob index.
-    private(set) var layers: [ConvertedLayer]
+    /// The blobs that the tree needs, by blob index.
+    private(set) var blobs: [ImageBlob]
 
     /// Folds the layers, lowest first.
     ///
-    /// A chunk that several blobs hold is taken from the lowest. Blobs are numbered in the order
-    /// of their first use in a walk by levels; those that no file needs are left out.
+    /// A chunk that several layers' blobs hold is taken from the lowest. Blobs are numbered in the
+    /// order of their first use in a walk by levels; those that no file needs are left out.
     ///
     /// - Parameters:
     ///   - all: the layers.
+    ///   - dictionary: the dictionary with which they were converted.
     ///   - limits: what the tree may cost.
     /// - Throws: `ContentError` if a layer contradicts those below, or there are too many.
-    init(_ all: [ConvertedLayer], limits: LayerLimits = .standard) throws(ContentError) {
-        guard all.count <= Int(UInt16.max) else {
-            throw ContentError(.limitExceeded, "\(all.count) layers, at most \(UInt16.max)")
+    init(
+        _ all: [ConvertedLayer],
+        dictionary: ChunkDictionary = .empty,
+        limits: LayerLimits = .standard
+    ) throws(ContentError) {
+        guard all.count <= Self.maximumLayerCount else {
+            throw ContentError(
+                .limitExceeded,
+                "\(all.count) layers, at most \(Self.maximumLayerCount)"
+            )
         }
         var lowest: [Digest: ChunkAddress] = [:]
         var applier = LayerApplier(limits: limits)
@@ -33,27 +41,33 @@ struct MergedImage {
                 lowest[record.digest] = ChunkAddress(blob: blob, index: UInt32(chunk))
             }
             try applier.apply(layer.tree) { address in
+                // The dictionary's blobs come after those of all layers.
+                guard address.blob == 0 else {
+                    return ChunkAddress(
+                        blob: UInt16(all.count) + address.blob - 1,
+                        index: address.index
+                    )
+                }
                 let digest = layer.chunks[Int(address.index)].digest
                 return lowest[digest] ?? ChunkAddress(blob: blob, index: address.index)
             }
         }
         tree = applier.tree
-        var numbers: [UInt16: UInt16] = [:]
-        var used: [ConvertedLayer] = []
-        tree.walkBreadthFirst { visit in
-            for chunk in applier.tree[visit.node].chunks where numbers[chunk.blob] == nil {
-                numbers[chunk.blob] = UInt16(used.count)
-                var layer = all[Int(chunk.blob)]
-                // It has been merged: a bootstrap needs no more of it than the chunks.
-                layer.tree = FileTree()
-                used.append(layer)
+        let numbers = BlobNumbers(of: tree)
+        tree.mapChunks { numbers.address($0) }
+        blobs = numbers.used.map { number in
+            guard Int(number) < all.count else {
+                return .dictionary(dictionary.blobs[Int(number) - all.count])
             }
+            var layer = all[Int(number)]
+            // It has been merged: a bootstrap needs no more of it than the chunks.
+            layer.tree = FileTree()
+            return .layer(layer)
         }
-        tree.mapChunks { address in
-            ChunkAddress(blob: numbers[address.blob] ?? address.blob, index: address.index)
-        }
-        layers = used
     }
+
+    /// The most layers: the numbers of dictionaries' blobs need room as well.
+    private static let maximumLayerCount = Int(UInt16.max) - ChunkDictionary.maximumBlobCount
 
     /// The bootstrap of the whole image.
     ///
@@ -61,20 +75,13 @@ struct MergedImage {
     /// - Returns: its bytes.
     /// - Throws: `ContentError` if the tree holds what RAFS v6 cannot.
     func bootstrap(_ options: ConversionOptions) throws(ContentError) -> [UInt8] {
-        let blobs = layers.compactMap { layer in
-            guard var entry = layer.entry else { return BlobTableEntry?.none }
-            entry.id = layer.blob.digest.hex
-            // While the blob was written the end of it was not known.
-            entry.compressedSize = layer.blob.size
-            entry.features.remove(.inlinedBootstrap)
-            return entry
-        }
+        let entries = blobs.compactMap(\.entry)
         let writer = BootstrapWriter(
             tree: tree,
-            blobs: blobs,
+            blobs: entries,
             chunkSize: options.chunkSize,
-            flags: BootstrapWriter.flags(options.compressor)
+            flags: BootstrapWriter.flags(options.compressor, blobs: entries)
         )
-        return try writer.write { layers[Int($0.blob)].chunks[Int($0.index)] }
+        return try writer.write { blobs[Int($0.blob)].chunk(at: $0.index) }
     }
 }

@@ -13,8 +13,10 @@ package struct ImageSelection: Sendable {
         case converted
     }
 
-    /// The platform asked for; without a variant, any variant fits. nil where none is asked for:
-    /// then this machine's is taken of an index, and an image that is the only one in any case.
+    /// The platform asked for; without a variant, any variant fits.
+    ///
+    /// nil where none is asked for: then this machine's is taken of an index, and an image that is
+    /// the only one in any case.
     package var platform: Platform?
     /// Which of an image and its conversion.
     package var form: Form

@@ -105,6 +105,13 @@ package protocol ImageDestination: Sendable {
     /// - Throws: an error if nothing can be written there.
     func makeBlob() throws -> any BlobUpload
 
+    /// Whether a blob is there already, going by its name and size.
+    ///
+    /// - Parameter blob: names it.
+    /// - Returns: false also where that is not known.
+    /// - Throws: an error if it cannot be found out.
+    func hasBlob(_ blob: Descriptor) throws -> Bool
+
     /// Stores a manifest or an index, and tags it.
     ///
     /// - Parameters:
@@ -131,6 +138,32 @@ extension ImageDestination {
         try upload.write(bytes.rawSpan)
         let (digest, size) = try upload.commit()
         return Descriptor(mediaType: mediaType, digest: digest, size: size)
+    }
+
+    /// Stores a blob of a source as it is, verified.
+    ///
+    /// - Parameters:
+    ///   - blob: names it.
+    ///   - source: has it.
+    /// - Throws: an error if it cannot be read, is not what its digest says, or cannot be stored.
+    package func copyBlob(_ blob: Descriptor, from source: any ImageSource) throws {
+        var stream = VerifyingStream(
+            try source.openBlob(blob),
+            digest: blob.digest,
+            size: blob.size,
+            object: "blob \(blob.digest)"
+        )
+        let upload = try makeBlob()
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+        defer { unsafe buffer.deallocate() }
+        while true {
+            let count = try unsafe stream.read(into: buffer)
+            guard count > 0 else { break }
+            try unsafe upload.write(
+                RawSpan(_unsafeBytes: UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+            )
+        }
+        _ = try upload.commit()
     }
 }
 

@@ -32,6 +32,8 @@ package final class OCIArchiveWriter: ImageDestination {
 
     package func makeBlob() throws -> any BlobUpload { try layout.makeBlob() }
 
+    package func hasBlob(_ blob: Descriptor) throws -> Bool { layout.hasBlob(blob) }
+
     package func put(
         manifest: [UInt8],
         mediaType: MediaType,

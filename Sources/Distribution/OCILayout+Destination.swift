@@ -14,6 +14,10 @@ extension OCILayout: ImageDestination {
         }
     }
 
+    package func hasBlob(_ blob: Descriptor) -> Bool {
+        (try? FileStatus(path: blobPath(blob.digest)).size) == blob.size
+    }
+
     package func put(
         manifest bytes: [UInt8],
         mediaType: MediaType,

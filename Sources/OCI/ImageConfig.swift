@@ -52,9 +52,24 @@ package struct ImageConfig: Sendable, Equatable {
     ///   - createdBy: the command, as `history` shows it.
     ///   - comment: a word on it; empty for none.
     package mutating func appendHistory(createdBy: String, comment: String = "") {
+        history.append(Self.historyEntry(createdBy: createdBy, comment: comment))
+    }
+
+    /// Adds history entries for layers that are put below all others.
+    ///
+    /// - Parameters:
+    ///   - count: how many layers.
+    ///   - createdBy: the command, as `history` shows it.
+    ///   - comment: a word on it; empty for none.
+    package mutating func prependHistory(count: Int, createdBy: String, comment: String = "") {
+        let entry = Self.historyEntry(createdBy: createdBy, comment: comment)
+        history.insert(contentsOf: repeatElement(entry, count: max(0, count)), at: 0)
+    }
+
+    private static func historyEntry(createdBy: String, comment: String) -> JSONValue {
         var entry: [String: JSONValue] = ["created_by": .string(createdBy)]
         if !comment.isEmpty { entry["comment"] = .string(comment) }
-        history.append(.object(entry))
+        return .object(entry)
     }
 
     /// The configuration as text; equal configurations give equal bytes.

@@ -25,13 +25,21 @@ package struct BootstrapWriter {
 
     /// The flags of an image whose chunks are digested by SHA-256.
     ///
-    /// - Parameter compressor: how chunks are stored: zstd or none, which is all that is written.
+    /// - Parameters:
+    ///   - compressor: how chunks are stored: zstd or none, which is all that is written.
+    ///   - blobs: the blobs; others than ours, from a chunk dictionary, may carry no digests.
     /// - Returns: the flags.
-    package static func flags(_ compressor: Compressor) -> BootstrapFlags {
-        [
-            compressor == .none ? .uncompressed : .zstd, .sha256, .explicitOwners,
-            .inlinedChunkDigests, .notEncrypted,
+    package static func flags(
+        _ compressor: Compressor,
+        blobs: [BlobTableEntry]
+    ) -> BootstrapFlags {
+        var flags: BootstrapFlags = [
+            compressor == .none ? .uncompressed : .zstd, .sha256, .explicitOwners, .notEncrypted,
         ]
+        if blobs.allSatisfy({ $0.features.contains(.inlinedChunkDigests) }) {
+            flags.insert(.inlinedChunkDigests)
+        }
+        return flags
     }
 
     /// A writer of a tree.

@@ -26,6 +26,12 @@ enum ConvertCommand {
         value: OptionValue("N", .integer(1...22), fallback: "3"),
         help: "Compress at zstd's level N."
     )
+    private static let chunkDictionary = Option(
+        "chunk-dict",
+        value: OptionValue("IMAGE", SharedOptions.image),
+        isRepeatable: true,
+        help: "Store no chunk that this converted image has: refer to its blobs."
+    )
     private static let strict = Option(
         "strict",
         help: "Fail where something of a file cannot be kept, instead of warning."
@@ -45,7 +51,7 @@ enum ConvertCommand {
         summary: "Turn an OCI image into one that can be mounted lazily",
         options: [
             SharedOptions.platform, allPlatforms, keepOriginal, chunkSize, compressor,
-            compressionLevel, strict,
+            compressionLevel, chunkDictionary, strict,
         ] + LimitOptions.all + [
             SharedOptions.threads,
             SharedOptions.quiet, SharedOptions.output,
@@ -66,7 +72,7 @@ enum ConvertCommand {
             from: try Images.source(source, try SharedOptions.selection(arguments, .original)),
             to: try Images.destination(target),
             tag: target.tag ?? ImageName.defaultTag,
-            options: options(arguments)
+            options: try options(arguments)
         )
         let reporter = ProgressReporter(
             "converting",
@@ -96,8 +102,8 @@ enum ConvertCommand {
         let seconds = Double(CurrentProcess.monotonicNanoseconds - start) / 1e9
         try Report.print(
             arguments,
-            text: text(index, reports, target: target),
-            json: json(index, reports, seconds: seconds)
+            text: ConversionText.text(index, reports, target: target),
+            json: ConversionText.json(index, reports, seconds: seconds)
         )
         return .done
     }
@@ -107,67 +113,24 @@ enum ConvertCommand {
         bits < 20 ? "\(1 << (bits - 10))K" : "\(1 << (bits - 20))M"
     }
 
-    private static func options(_ arguments: ParsedArguments) -> ConversionOptions {
+    private static func options(_ arguments: ParsedArguments) throws -> ConversionOptions {
         let size = chunkSizes.first { $0.name == arguments.text(chunkSize) }
+        let chunkByteCount = UInt32(1) << UInt32(size?.bits ?? 20)
+        let selection = try SharedOptions.selection(arguments, .converted)
+        let dictionary = try ChunkDictionary(
+            try arguments.texts(chunkDictionary).map {
+                try Images.source(try Images.name($0), selection)
+            },
+            chunkSize: chunkByteCount
+        )
         let level = arguments.integer(compressionLevel) ?? 3
         return ConversionOptions(
             threads: SharedOptions.threadCount(arguments),
-            chunkSize: 1 << UInt32(size?.bits ?? 20),
+            chunkSize: chunkByteCount,
             compressionLevel: arguments.text(compressor) == "none" ? nil : Int32(level),
             isStrict: arguments.has(strict),
-            limits: LimitOptions.limits(arguments)
+            limits: LimitOptions.limits(arguments),
+            dictionary: dictionary
         )
-    }
-
-    private static func text(
-        _ index: Descriptor?,
-        _ reports: [ConversionReport],
-        target: ImageName
-    ) -> String {
-        let lines = reports.map { report in
-            let stored = report.layers.reduce(report.bootstrap.size) { $0 &+ $1.blob.size }
-            let chunks = report.layers.reduce(0) { $0 + $1.chunkCount }
-            return "\(report.manifest.digest): \(report.layers.count) layers,"
-                + " \(chunks) chunks, \(ByteCount.text(stored)) stored\n"
-        }
-        guard let index else { return "\(target) is \(lines.joined())" }
-        return "\(target) is \(index.digest), an index with\n\(lines.joined())"
-    }
-
-    /// One image's report as it is; of an index, its descriptor and the reports.
-    private static func json(
-        _ index: Descriptor?,
-        _ reports: [ConversionReport],
-        seconds: Double
-    ) -> JSONValue {
-        let images = reports.map(fields)
-        guard let index else {
-            let fields = images.first ?? [:]
-            return .object(fields.merging(["seconds": .double(seconds)]) { $1 })
-        }
-        return .object([
-            "index": index.json,
-            "images": .array(images.map { .object($0) }),
-            "seconds": .double(seconds),
-        ])
-    }
-
-    private static func fields(_ report: ConversionReport) -> [String: JSONValue] {
-        let layers = report.layers.map { layer in
-            JSONValue.object([
-                "source": layer.source.json,
-                "blob": layer.blob.json,
-                "chunks": .integer(Int64(layer.chunkCount)),
-                "deduplicatedChunks": .integer(Int64(layer.duplicateCount)),
-                "uncompressedSize": .unsigned(layer.uncompressedSize),
-            ])
-        }
-        return [
-            "source": report.source.json,
-            "manifest": report.manifest.json,
-            "bootstrap": report.bootstrap.json,
-            "layers": .array(layers),
-            "warnings": .array(report.warnings.map { .string($0) }),
-        ]
     }
 }

@@ -90,7 +90,7 @@ struct ConvertedLayout {
             tree: tree,
             blobs: [entry],
             chunkSize: 4096,
-            flags: BootstrapWriter.flags(.zstd)
+            flags: BootstrapWriter.flags(.zstd, blobs: [])
         )
         return try writer.write { chunks[Int($0.index)] }
     }

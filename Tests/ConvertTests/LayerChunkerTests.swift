@@ -22,7 +22,7 @@ struct LayerChunkerTests {
     ) throws -> Result {
         try ChunkWorkers.run(threads: threads, level: 3) { workers in
             var chunker = LayerChunker(
-                writer: BlobWriter(
+                output: BlobWriter(
                     to: ArraySink(),
                     chunkSize: UInt32(chunkSize),
                     compressor: .zstd
@@ -46,7 +46,7 @@ struct LayerChunkerTests {
             _ = try writer.finishChunks()
             let chunks = writer.chunks
             let blob = try writer.finish(bootstrap: []).bytes
-            return (blob, chunks, addresses.map { $0.map { indexes[Int($0.index)] } })
+            return (blob, chunks, addresses.map { $0.map { indexes[Int($0.index)].index } })
         }
     }
 
@@ -125,7 +125,7 @@ struct LayerChunkerTests {
     @Test func contentThatEndsEarlyIsAnError() throws {
         try ChunkWorkers.run(threads: 1, level: 3) { workers in
             var chunker = LayerChunker(
-                writer: BlobWriter(to: ArraySink(), chunkSize: 4096, compressor: .zstd),
+                output: BlobWriter(to: ArraySink(), chunkSize: 4096, compressor: .zstd),
                 workers: workers,
                 chunkSize: 4096,
                 runningLimit: 2,

@@ -44,8 +44,7 @@ struct MergedImageTests {
             },
             chunkInfoFile: [],
             tree: tree,
-            warnings: [],
-            pieceCount: 0
+            warnings: []
         )
     }
 
@@ -84,7 +83,7 @@ struct MergedImageTests {
             layer(0xa2, chunks: [], files: [:], whiteouts: ["hidden"]),
             layer(0xa3, chunks: [4, 5], files: ["a": [1], "b": [0]]),
         ])
-        #expect(image.layers.map(\.blob.digest) == [digest(0xa3), digest(0xa1)])
+        #expect(image.blobs.map(\.digest) == [digest(0xa3), digest(0xa1)])
         #expect(chunks(image, "a") == ["0:1"])
         #expect(chunks(image, "b") == ["0:0"])
         #expect(chunks(image, "z") == ["1:0", "1:1"])
@@ -103,7 +102,7 @@ struct MergedImageTests {
             layer(0xa0, chunks: [1], files: ["low": [0]]),
             layer(0xa1, chunks: [1], files: ["low": [0], "x": [0, 0]]),
         ])
-        #expect(same.layers.map(\.blob.digest) == [digest(0xa0)])
+        #expect(same.blobs.map(\.digest) == [digest(0xa0)])
         #expect(chunks(same, "x") == ["0:0", "0:0"])
     }
 
@@ -121,7 +120,7 @@ struct MergedImageTests {
         let image = try MergedImage([layer(0xa0, chunks: [], files: ["empty": []])])
         let bytes = try image.bootstrap(ConversionOptions(threads: 1, chunkSize: 4096))
         #expect(try BootstrapLayout(bytes.rawSpan).blobs.isEmpty)
-        #expect(try MergedImage([]).layers.isEmpty)
+        #expect(try MergedImage([]).blobs.isEmpty)
     }
 
     @Test func moreBlobsThanTheFormatNumbersAreAnError() throws {

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 import judges
@@ -10,7 +12,7 @@ import oci
 import scenarios
 import tree
 from commands import EXIT_LIMIT_EXCEEDED, Lazypull
-from workspace import Workspace
+from workspace import LIMIT, Workspace
 
 OPTIONS = [
     ("--chunk-size", "4K"),
@@ -68,3 +70,33 @@ def test_limits_hold_for_what_an_image_is_compared_with(
     lazypull.check(image.reference, "--against", source).assert_done()
     refused = lazypull.check(image.reference, "--against", source, *limit)
     refused.assert_refused(f"than {limit[1]}", codes=[EXIT_LIMIT_EXCEEDED])
+
+
+def test_the_report_tells_sizes_duplicates_and_times(
+    workspace: Workspace, lazypull: Lazypull
+) -> None:
+    """Its numbers add up: pieces of content, their bytes, and stages within the whole time."""
+    noise = random.Random(3).randbytes(200_000)
+    layout = oci.Layout.create(workspace / "layout")
+    scenarios.Stack([
+        [scenarios.file(b"one", noise), scenarios.file(b"two", noise)], [],
+    ]).write(layout, "source")  # fmt: skip
+    report = lazypull.run(
+        "convert", "-o", "json", "--chunk-size", "64K", layout.reference("source"),
+        layout.reference("lazy"),
+    ).document()  # fmt: skip
+    layer, empty = report["layers"]
+    assert (layer["chunks"], layer["deduplicatedChunks"], layer["dictionaryChunks"]) == (4, 4, 0)
+    assert (layer["contentSize"], layer["deduplicatedSize"]) == (400_000, 200_000)
+    assert empty["contentSize"] == empty["chunks"] == 0
+    assert layer["ratio"] == pytest.approx(layer["blob"]["size"] / layer["source"]["size"])
+    stored = [report["bootstrap"]["size"], *(entry["blob"]["size"] for entry in report["layers"])]
+    assert report["storedSize"] == sum(stored)
+    stages = report["stages"]
+    assert stages.keys() == {"layers", "merge", "bootstrap", "documents", "total"}
+    parts = sum(seconds for stage, seconds in stages.items() if stage != "total")
+    assert stages["total"] == pytest.approx(parts) and stages["total"] <= report["seconds"]
+    assert layer["stages"].keys() == {"read", "wait", "write", "digest", "compress"}
+    assert all(0 <= seconds < LIMIT for seconds in layer["stages"].values())
+    own = sum(layer["stages"][stage] for stage in ("read", "wait", "write"))
+    assert 0 < own <= stages["layers"]

@@ -124,7 +124,7 @@ struct TestImage: Sendable {
                 tree: tree,
                 blobs: [entry],
                 chunkSize: UInt32(TestImage.chunkSize),
-                flags: BootstrapWriter.flags(.zstd)
+                flags: BootstrapWriter.flags(.zstd, blobs: [])
             ).write { chunks[Int($0.index)] }
             var digests = chunks.flatMap { $0.digest.bytes }
             if damage == .otherDigest { digests[40] ^= 1 }

@@ -24,7 +24,7 @@ struct BootstrapLayoutTests {
         #expect(layout.rootNID == 128)
         #expect(layout.inodeCount == 2)
         #expect(layout.chunkSize == 4096)
-        #expect(layout.flags == BootstrapWriter.flags(.zstd))
+        #expect(layout.flags == BootstrapWriter.flags(.zstd, blobs: []))
         #expect(!layout.hasXattrs)
         #expect(layout.blobs == [Images.blob(1000), Images.blob(2, id: "b")])
         try layout.checkReadable()

@@ -49,7 +49,7 @@ enum Images {
             tree: tree,
             blobs: blobs,
             chunkSize: 4096,
-            flags: BootstrapWriter.flags(.zstd)
+            flags: BootstrapWriter.flags(.zstd, blobs: [])
         )
         writer.prefetch = prefetch
         return try writer.write { chunk($0) }

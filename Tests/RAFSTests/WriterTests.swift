@@ -234,7 +234,7 @@ struct WriterTests {
                 tree: tree,
                 blobs: [],
                 chunkSize: 4096,
-                flags: BootstrapWriter.flags(.zstd)
+                flags: BootstrapWriter.flags(.zstd, blobs: [])
             )
             writer.marksImplicitDirectories = isMarked
             let result = try Images.tree(of: writer.write { _ in nil })

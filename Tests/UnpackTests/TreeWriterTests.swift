@@ -32,7 +32,7 @@ final class TreeWriterTests {
             tree: FileTree(),
             blobs: [],
             chunkSize: 4096,
-            flags: BootstrapWriter.flags(.zstd)
+            flags: BootstrapWriter.flags(.zstd, blobs: [])
         ).write { _ in nil }
         let metadata = try ImageMetadata(
             bootstrap: bootstrap,

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Convert
+internal import OCI
+
+/// What `convert` says of its work, for people and for programs.
+enum ConversionText {
+    /// A line for each image.
+    static func text(
+        _ index: Descriptor?,
+        _ reports: [ConversionReport],
+        target: ImageName
+    ) -> String {
+        let lines = reports.map { report in
+            let stored = report.layers.reduce(report.bootstrap.size) { $0 &+ $1.blob.size }
+            let chunks = report.layers.reduce(0) { $0 + $1.chunkCount }
+            let known = report.layers.reduce(UInt64(0)) { $0 &+ $1.pieces.inDictionary.bytes }
+            return "\(report.manifest.digest): \(report.layers.count) layers,"
+                + " \(chunks) chunks, \(ByteCount.text(stored)) stored"
+                + (known > 0 ? ", \(ByteCount.text(known)) of content in the dictionary\n" : "\n")
+        }
+        guard let index else { return "\(target) is \(lines.joined())" }
+        return "\(target) is \(index.digest), an index with\n\(lines.joined())"
+    }
+
+    /// One image's report as it is; of an index, its descriptor and the reports.
+    static func json(
+        _ index: Descriptor?,
+        _ reports: [ConversionReport],
+        seconds: Double
+    ) -> JSONValue {
+        let images = reports.map(fields)
+        guard let index else {
+            let fields = images.first ?? [:]
+            return .object(fields.merging(["seconds": .double(seconds)]) { $1 })
+        }
+        return .object([
+            "index": index.json,
+            "images": .array(images.map { .object($0) }),
+            "seconds": .double(seconds),
+        ])
+    }
+
+    private static func fields(_ report: ConversionReport) -> [String: JSONValue] {
+        [
+            "source": report.source.json,
+            "manifest": report.manifest.json,
+            "bootstrap": report.bootstrap.json,
+            "dictionaryBlobs": .array(report.dictionaryBlobs.map(\.json)),
+            "layers": .array(report.layers.map { .object(fields($0)) }),
+            "sourceSize": .unsigned(report.layers.reduce(0) { $0 &+ $1.source.size }),
+            "storedSize": .unsigned(
+                report.layers.reduce(report.bootstrap.size) { $0 &+ $1.blob.size }
+            ),
+            "stages": stages([
+                ("layers", report.times.layers), ("merge", report.times.merge),
+                ("bootstrap", report.times.bootstrap), ("documents", report.times.documents),
+                ("total", report.times.total),
+            ]),
+            "warnings": .array(report.warnings.map { .string($0) }),
+        ]
+    }
+
+    private static func fields(_ layer: ConversionReport.Layer) -> [String: JSONValue] {
+        let pieces = layer.pieces
+        return [
+            "source": layer.source.json,
+            "blob": layer.blob.json,
+            // Of what is stored now to what was: below 1 the blob is the smaller.
+            "ratio": .double(Double(layer.blob.size) / Double(max(1, layer.source.size))),
+            "chunks": .integer(Int64(layer.chunkCount)),
+            "contentSize": .unsigned(pieces.all.bytes),
+            "deduplicatedChunks": .integer(Int64(pieces.repeated.pieces)),
+            "deduplicatedSize": .unsigned(pieces.repeated.bytes),
+            "dictionaryChunks": .integer(Int64(pieces.inDictionary.pieces)),
+            "dictionarySize": .unsigned(pieces.inDictionary.bytes),
+            "uncompressedSize": .unsigned(layer.uncompressedSize),
+            "stages": stages([
+                ("read", layer.times.read), ("wait", layer.times.wait),
+                ("write", layer.times.write), ("digest", layer.times.digest),
+                ("compress", layer.times.compress),
+            ]),
+        ]
+    }
+
+    /// Stages of the work with their times in seconds.
+    private static func stages(_ stages: [(name: String, nanoseconds: UInt64)]) -> JSONValue {
+        .object(
+            Dictionary(
+                uniqueKeysWithValues: stages.map { stage in
+                    (stage.name, .double(Double(stage.nanoseconds) / 1e9))
+                }
+            )
+        )
+    }
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Compression
+import Content
+import Distribution
+import OCI
+import RAFS
+import TestSupport
+import Testing
+
+@testable import Convert
+
+@Suite("Chunk dictionary")
+struct ChunkDictionaryTests {
+    /// Converts a layer of these files to a layout of its own.
+    private static func convert(
+        _ files: [(String, [UInt8])],
+        in directory: borrowing TemporaryDirectory,
+        _ name: String,
+        chunkSize: UInt32 = 4096,
+        dictionary: ChunkDictionary = .empty
+    ) throws -> (image: OCILayout, report: ConversionReport) {
+        let source = OCILayout(directory: "\(directory.path)/\(name)-source", tag: nil)
+        let tar = files.flatMap { TarBlocks.file($0, $1) } + TarBlocks.end
+        let layer = try source.putBlob(tar, mediaType: .layer)
+        let config =
+            #"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["#
+            + #""\#(StreamingDigest.digest(of: tar).oci)"]}}"#
+        let manifest = Manifest(
+            config: try source.putBlob(Array(config.utf8), mediaType: .config),
+            layers: [layer]
+        )
+        _ = try source.put(manifest: manifest.serialized(), mediaType: .manifest, tag: "source")
+        let target = OCILayout(directory: "\(directory.path)/\(name)", tag: "converted")
+        let report = try Conversion(
+            from: source,
+            to: target,
+            tag: "converted",
+            options: ConversionOptions(threads: 2, chunkSize: chunkSize, dictionary: dictionary)
+        ).run()
+        return (target, report)
+    }
+
+    private static func noise(_ count: Int) -> [UInt8] {
+        var generator = SeededGenerator(seed: 4)
+        return generator.bytes(count)
+    }
+
+    @Test func chunksAreFoundByDigestAndSize() throws {
+        let directory = TemporaryDirectory()
+        let noise = Self.noise(10_000)
+        let (image, _) = try Self.convert([("f", noise)], in: directory, "base")
+        let dictionary = try ChunkDictionary([image], chunkSize: 4096)
+        let first = StreamingDigest.digest(of: Array(noise.prefix(4096)))
+        let last = StreamingDigest.digest(of: Array(noise.suffix(10_000 - 8192)))
+        #expect(dictionary.address(of: first, size: 4096) == ChunkAddress(blob: 1, index: 0))
+        #expect(dictionary.address(of: last, size: 1808) == ChunkAddress(blob: 1, index: 2))
+        #expect(dictionary.address(of: first, size: 4095) == nil)
+        #expect(dictionary.address(of: .zero, size: 4096) == nil)
+        #expect(dictionary.chunk(at: 2, of: 1)?.digest == last)
+        #expect(dictionary.chunk(at: 3, of: 1) == nil)
+        #expect(ChunkDictionary.empty.address(of: first, size: 4096) == nil)
+    }
+
+    @Test func theFirstImageGivesAChunkAndABlobIsThereOnce() throws {
+        let directory = TemporaryDirectory()
+        let noise = Self.noise(12_288)
+        let low = try Self.convert([("f", Array(noise.prefix(8192)))], in: directory, "low").image
+        let high = try Self.convert([("f", Array(noise.suffix(8192)))], in: directory, "high").image
+        let dictionary = try ChunkDictionary([low, high, low, high], chunkSize: 4096)
+        #expect(dictionary.blobs.count == 2)
+        let addresses = (0..<3).map { index in
+            dictionary.address(
+                of: StreamingDigest.digest(of: Array(noise[index * 4096..<(index + 1) * 4096])),
+                size: 4096
+            )
+        }
+        #expect(
+            addresses == [
+                ChunkAddress(blob: 1, index: 0), ChunkAddress(blob: 1, index: 1),
+                ChunkAddress(blob: 2, index: 1),
+            ]
+        )
+    }
+
+    @Test func whatADictionaryHasIsNotStoredAndItsBlobComesAlong() throws {
+        let directory = TemporaryDirectory()
+        let noise = Self.noise(20_000)
+        let (base, baseReport) = try Self.convert([("f", noise)], in: directory, "base")
+        let (image, report) = try Self.convert(
+            [("a", noise), ("b", [1, 2, 3]), ("c", noise)],
+            in: directory,
+            "new",
+            dictionary: try ChunkDictionary([base], chunkSize: 4096)
+        )
+        let layer = report.layers[0]
+        #expect(layer.chunkCount == 1)
+        #expect(layer.pieces.all.pieces == 11)
+        #expect(layer.pieces.inDictionary.pieces == 10)
+        #expect(layer.pieces.inDictionary.bytes == 40_000)
+        let known = baseReport.layers[0].blob.digest
+        #expect(report.dictionaryBlobs.map(\.digest) == [known])
+        let converted = try ConvertedImage(image)
+        let manifest = converted.image.manifest
+        #expect(manifest.dataBlobs.map(\.digest) == [known, layer.blob.digest])
+        #expect(
+            converted.image.config.diffIDs
+                == [known, layer.blob.digest] + converted.image.config.diffIDs.suffix(1)
+        )
+        let files = try converted.bootstrapFiles()
+        #expect(files[.chunkInfo(known)] != nil && files[.chunkDigests(known)]?.count == 5 * 32)
+        let bootstrap = files[.bootstrap] ?? []
+        let layout = try BootstrapLayout(bootstrap.rawSpan)
+        #expect(layout.blobs.map(\.id) == [known.hex, layer.blob.digest.hex])
+        #expect(throws: Never.self) {
+            try Bootstrap(bytes: bootstrap.rawSpan, layout: layout).tree()
+        }
+    }
+
+    @Test func anotherChunkSizeIsRefused() throws {
+        let directory = TemporaryDirectory()
+        let (image, _) = try Self.convert([("f", [1])], in: directory, "base", chunkSize: 8192)
+        let error = #expect(throws: ContentError.self) {
+            try ChunkDictionary([image], chunkSize: 4096)
+        }
+        #expect(error?.kind == .unsupported)
+        #expect(
+            error?.message
+                == "\(image.name): its chunks have 8192 bytes, expected 4096:"
+                + " a dictionary must be cut as the new image is"
+        )
+    }
+
+    @Test func flagsTellWhetherEveryBlobCarriesDigests() throws {
+        let directory = TemporaryDirectory()
+        let (image, _) = try Self.convert([("f", [1])], in: directory, "base")
+        var entries = try ChunkDictionary([image], chunkSize: 4096).blobs.map(\.entry)
+        #expect(BootstrapWriter.flags(.zstd, blobs: entries).contains(.inlinedChunkDigests))
+        entries[0].features.remove(.inlinedChunkDigests)
+        #expect(!BootstrapWriter.flags(.zstd, blobs: entries).contains(.inlinedChunkDigests))
+    }
+}
