@@ -23,6 +23,10 @@ package struct ConversionOptions: Sendable {
     package var limits: LayerLimits
     /// Chunks that are not stored again.
     package var dictionary: ChunkDictionary
+    /// What readers want first: it comes first in the blobs, and is named in the bootstrap.
+    package var prefetch: PrefetchList?
+    /// Where chunks are spooled that have to wait for those that come first.
+    package var workDirectory: String
 
     /// Options; those not given are the defaults.
     package init(
@@ -31,7 +35,9 @@ package struct ConversionOptions: Sendable {
         compressionLevel: Int32? = 3,
         isStrict: Bool = false,
         limits: LayerLimits = .standard,
-        dictionary: ChunkDictionary = .empty
+        dictionary: ChunkDictionary = .empty,
+        prefetch: PrefetchList? = nil,
+        workDirectory: String = "/var/tmp"
     ) {
         self.threads = max(1, threads)
         self.chunkSize = chunkSize
@@ -39,6 +45,8 @@ package struct ConversionOptions: Sendable {
         self.isStrict = isStrict
         self.limits = limits
         self.dictionary = dictionary
+        self.prefetch = prefetch
+        self.workDirectory = workDirectory
     }
 
     /// How chunks are stored, as the image says it.
@@ -64,6 +72,15 @@ package struct ConversionReport: Sendable {
 
         /// Pieces of content that the blob had already.
         package var duplicateCount: Int { pieces.repeated.pieces }
+
+        fileprivate init(_ source: Descriptor, _ layer: ConvertedLayer) {
+            self.source = source
+            blob = layer.blob
+            chunkCount = layer.chunks.count
+            pieces = layer.pieces
+            uncompressedSize = layer.entry?.uncompressedSize ?? 0
+            times = layer.times
+        }
     }
 
     /// Names the source's manifest.
@@ -78,7 +95,9 @@ package struct ConversionReport: Sendable {
     package var dictionaryBlobs: [Descriptor]
     /// Where the time went.
     package var times: ImageTimes
-    /// What could not be kept, one line each.
+    /// The space that was needed beside the target; nil if none was.
+    package var spool: SpoolNeed?
+    /// What could not be kept or was not found, one line each.
     package var warnings: [String]
 }
 
@@ -92,6 +111,7 @@ package struct Conversion {
     let destination: any ImageDestination
     let tag: String
     private let options: ConversionOptions
+    private let announce: @Sendable (SpoolNeed) -> Void
 
     /// A conversion.
     ///
@@ -100,16 +120,19 @@ package struct Conversion {
     ///   - destination: takes the converted image.
     ///   - tag: its tag there.
     ///   - options: how.
+    ///   - announce: told of the space that an image's conversion needs, before it is taken.
     package init(
         from source: any ImageSource,
         to destination: any ImageDestination,
         tag: String,
-        options: ConversionOptions
+        options: ConversionOptions,
+        announce: @escaping @Sendable (SpoolNeed) -> Void = { _ in }
     ) {
         self.source = source
         self.destination = destination
         self.tag = tag
         self.options = options
+        self.announce = announce
     }
 
     /// Converts the image.
@@ -137,6 +160,7 @@ package struct Conversion {
         progress: @escaping @Sendable (LayerProgress) -> Void
     ) throws -> ConversionReport {
         try refuseConverted(image)
+        let spool = try checkSpool(of: image)
         var times = ImageTimes()
         var watch = Stopwatch()
         let meter = LayerProgressMeter(image.manifest.layers, show: progress)
@@ -148,7 +172,8 @@ package struct Conversion {
             limits: options.limits
         )
         times.merge = watch.lap()
-        let bootstrap = try BootstrapLayer(merged, options)
+        let prefetch = try resolvePrefetch(in: merged.tree)
+        let bootstrap = try BootstrapLayer(merged, options, prefetch: prefetch.nodes)
         let bootstrapBlob = try destination.putBlob(bootstrap.gzip, mediaType: .layerGzip)
         times.bootstrap = watch.lap()
         let dictionaryBlobs = try copyDictionaryBlobs(of: layers)
@@ -164,19 +189,11 @@ package struct Conversion {
             source: image.descriptor,
             manifest: manifest,
             bootstrap: bootstrapBlob,
-            layers: zip(image.manifest.layers, layers).map { source, layer in
-                ConversionReport.Layer(
-                    source: source,
-                    blob: layer.blob,
-                    chunkCount: layer.chunks.count,
-                    pieces: layer.pieces,
-                    uncompressedSize: layer.entry?.uncompressedSize ?? 0,
-                    times: layer.times
-                )
-            },
+            layers: zip(image.manifest.layers, layers).map(ConversionReport.Layer.init),
             dictionaryBlobs: dictionaryBlobs,
             times: times,
-            warnings: layers.flatMap(\.warnings)
+            spool: spool,
+            warnings: layers.flatMap(\.warnings) + prefetch.missing
         )
     }
 
@@ -184,6 +201,36 @@ package struct Conversion {
         guard image.manifest.bootstrapLayer == nil else {
             throw ContentError.unsupported("\(source.name): this image is converted already")
         }
+    }
+
+    /// Checks that there is room for what has to wait; without a prefetch list nothing has.
+    private func checkSpool(of image: ResolvedImage) throws -> SpoolNeed? {
+        guard options.prefetch != nil else { return nil }
+        let need = try SpoolNeed(
+            of: image.manifest.layers,
+            isCompressed: options.compressionLevel != nil,
+            in: options.workDirectory
+        )
+        announce(need)
+        try need.check()
+        return need
+    }
+
+    /// What the bootstrap's prefetch table names, and warnings for what it cannot.
+    private func resolvePrefetch(
+        in tree: FileTree
+    ) throws(ContentError) -> PrefetchList.Resolution {
+        guard var resolution = options.prefetch?.resolve(in: tree) else {
+            return PrefetchList.Resolution()
+        }
+        if options.isStrict, let path = resolution.missing.first {
+            throw ContentError(
+                .notFound,
+                "prefetch list: \(resolution.missing.count) names are not in the image: \(path)"
+            )
+        }
+        resolution.missing = resolution.missing.map { "prefetch list: \($0) is not in the image" }
+        return resolution
     }
 
     private func convertLayers(

@@ -51,8 +51,22 @@ struct LayerConversion {
             chunkSize: options.chunkSize,
             compressor: options.compressor
         )
-        let (output, contents) = try read(layer, diffID: diffID, into: writer)
-        return try finish(output, contents, upload)
+        guard let prefetch = options.prefetch else {
+            let (filled, contents) = try read(layer, diffID: diffID, into: writer)
+            return try finish(filled, contents, upload)
+        }
+        let spool = try ChunkSpool(in: options.workDirectory)
+        var (filled, contents) = try read(layer, diffID: diffID, into: spool)
+        var watch = Stopwatch()
+        let first = prefetch.chunks(of: contents.tree, chunkSize: UInt64(options.chunkSize))
+        var ordered = writer
+        let indexes = try filled.write(first: first, to: &ordered)
+        contents.tree.mapChunks { address in
+            guard address.blob == 0 else { return address }
+            return ChunkAddress(blob: 0, index: indexes[Int(address.index)])
+        }
+        contents.times.write &+= watch.lap()
+        return try finish(ordered, contents, upload)
     }
 
     /// What was read of a layer, all of its chunks handed on.

@@ -71,17 +71,23 @@ struct MergedImage {
 
     /// The bootstrap of the whole image.
     ///
-    /// - Parameter options: how the image was converted.
+    /// - Parameters:
+    ///   - options: how the image was converted.
+    ///   - prefetch: what readers are to fetch first.
     /// - Returns: its bytes.
     /// - Throws: `ContentError` if the tree holds what RAFS v6 cannot.
-    func bootstrap(_ options: ConversionOptions) throws(ContentError) -> [UInt8] {
+    func bootstrap(
+        _ options: ConversionOptions,
+        prefetch: [FileTree.NodeID] = []
+    ) throws(ContentError) -> [UInt8] {
         let entries = blobs.compactMap(\.entry)
-        let writer = BootstrapWriter(
+        var writer = BootstrapWriter(
             tree: tree,
             blobs: entries,
             chunkSize: options.chunkSize,
             flags: BootstrapWriter.flags(options.compressor, blobs: entries)
         )
+        writer.prefetch = prefetch
         return try writer.write { blobs[Int($0.blob)].chunk(at: $0.index) }
     }
 }

@@ -2,7 +2,7 @@
 //
 // Layers: layer streams as trees, and trees of layers folded into one, with whiteouts.
 
-import Content
+package import Content
 
 extension FileTree {
     /// The most symbolic links followed on one path, as the kernel counts them (MAXSYMLINKS).
@@ -82,6 +82,37 @@ extension FileTree {
         let made = try add(.implicitDirectory, limits: limits, shown: shown())
         self[parent].children[name] = made
         return made
+    }
+
+    /// The node a path leads to, symbolic links followed inside the tree as in a chroot.
+    ///
+    /// - Parameter path: the path; where it begins does not matter, it is taken from the root.
+    /// - Returns: the node; nil if there is none, or a link leads nowhere.
+    package func node(at path: [UInt8]) -> NodeID? {
+        var stack = [Self.root]
+        var pending = Array(Self.components(of: path).reversed())
+        var links = 0
+        while let name = pending.popLast() {
+            let current = stack[stack.count - 1]
+            // Below a file there is nothing, not even the file itself.
+            guard self[current].type == .directory else { return nil }
+            if name.bytes == [0x2e] { continue }
+            if name.bytes == [0x2e, 0x2e] {
+                if stack.count > 1 { stack.removeLast() }
+                continue
+            }
+            guard let child = self[current].children[name] else { return nil }
+            guard self[child].type == .symlink else {
+                stack.append(child)
+                continue
+            }
+            links += 1
+            guard links <= Self.maximumLinks else { return nil }
+            let target = self[child].target
+            if target.first == 0x2f { stack.removeLast(stack.count - 1) }
+            pending.append(contentsOf: Self.components(of: target).reversed())
+        }
+        return stack.last
     }
 
     /// Adds a node that has no name yet.

@@ -70,14 +70,33 @@ package enum FileSystem {
         of path: String,
         limit: Int = 1 << 26
     ) throws(SystemError) -> [UInt8] {
-        let file = try OwnedDescriptor.open(path, O_RDONLY)
+        try contents(of: OwnedDescriptor.open(path, O_RDONLY), path, limit: limit)
+    }
+
+    /// Everything that comes on standard input.
+    ///
+    /// - Parameter limit: how many bytes are read at most.
+    /// - Returns: the bytes.
+    /// - Throws: `SystemError`; EFBIG if there are more bytes than the limit.
+    package static func standardInput(limit: Int) throws(SystemError) -> [UInt8] {
+        let name = "standard input"
+        // A copy to close: the number 0 stays taken.
+        let number = try retryingOnInterrupt("dup", name) { dup(STDIN_FILENO) }
+        return try contents(of: OwnedDescriptor(owning: number), name, limit: limit)
+    }
+
+    private static func contents(
+        of file: borrowing OwnedDescriptor,
+        _ name: String,
+        limit: Int
+    ) throws(SystemError) -> [UInt8] {
         var result: [UInt8] = []
         let buffer = try AnonymousMemory(byteCount: 1 << 16)
         while true {
-            let count = try unsafe file.read(into: buffer.bytes, path)
+            let count = try unsafe file.read(into: buffer.bytes, name)
             if count == 0 { return result }
             guard result.count + count <= limit else {
-                throw SystemError("read", path, code: EFBIG)
+                throw SystemError("read", name, code: EFBIG)
             }
             unsafe result.append(contentsOf: buffer.bytes[..<count])
         }

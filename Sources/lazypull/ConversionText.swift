@@ -23,6 +23,12 @@ enum ConversionText {
         return "\(target) is \(index.digest), an index with\n\(lines.joined())"
     }
 
+    /// The space that a conversion needs beside its target.
+    static func text(_ need: SpoolNeed) -> String {
+        "needs up to \(ByteCount.text(need.bytes)) in \(need.directory) meanwhile, where"
+            + " \(ByteCount.text(need.available)) are free"
+    }
+
     /// One image's report as it is; of an index, its descriptor and the reports.
     static func json(
         _ index: Descriptor?,
@@ -57,6 +63,12 @@ enum ConversionText {
                 ("bootstrap", report.times.bootstrap), ("documents", report.times.documents),
                 ("total", report.times.total),
             ]),
+            "spool": report.spool.map { spool in
+                .object([
+                    "directory": .string(spool.directory), "size": .unsigned(spool.bytes),
+                    "free": .unsigned(spool.available),
+                ])
+            } ?? .null,
             "warnings": .array(report.warnings.map { .string($0) }),
         ]
     }

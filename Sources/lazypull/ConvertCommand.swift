@@ -32,6 +32,19 @@ enum ConvertCommand {
         isRepeatable: true,
         help: "Store no chunk that this converted image has: refer to its blobs."
     )
+    private static let prefetchFiles = Option(
+        "prefetch-files",
+        value: OptionValue("FILE", .file),
+        help: """
+            Put first what this list names, one path a line or nydusify's JSON, and name it in the
+            prefetch table; - is standard input.
+            """
+    )
+    private static let workDirectory = Option(
+        "work-dir",
+        value: OptionValue("DIR", .directory, defaultText: "$TMPDIR or /var/tmp"),
+        help: "Spool here what --prefetch-files makes wait."
+    )
     private static let strict = Option(
         "strict",
         help: "Fail where something of a file cannot be kept, instead of warning."
@@ -51,7 +64,7 @@ enum ConvertCommand {
         summary: "Turn an OCI image into one that can be mounted lazily",
         options: [
             SharedOptions.platform, allPlatforms, keepOriginal, chunkSize, compressor,
-            compressionLevel, chunkDictionary, strict,
+            compressionLevel, chunkDictionary, prefetchFiles, workDirectory, strict,
         ] + LimitOptions.all + [
             SharedOptions.threads,
             SharedOptions.quiet, SharedOptions.output,
@@ -68,15 +81,16 @@ enum ConvertCommand {
         if arguments.has(allPlatforms), arguments.has(SharedOptions.platform) {
             throw UsageError("--platform does not go with --all-platforms")
         }
+        let reporter = ProgressReporter(
+            "converting",
+            isQuiet: arguments.has(SharedOptions.quiet)
+        )
         let conversion = Conversion(
             from: try Images.source(source, try SharedOptions.selection(arguments, .original)),
             to: try Images.destination(target),
             tag: target.tag ?? ImageName.defaultTag,
-            options: try options(arguments)
-        )
-        let reporter = ProgressReporter(
-            "converting",
-            isQuiet: arguments.has(SharedOptions.quiet)
+            options: try options(arguments),
+            announce: { reporter.note(ConversionText.text($0)) }
         )
         let start = CurrentProcess.monotonicNanoseconds
         let index: Descriptor?
@@ -113,6 +127,17 @@ enum ConvertCommand {
         bits < 20 ? "\(1 << (bits - 10))K" : "\(1 << (bits - 20))M"
     }
 
+    /// The list in a file, or on standard input.
+    private static func prefetchList(_ file: String) throws -> PrefetchList {
+        let isInput = file == "-"
+        return try PrefetchList(
+            parsing: isInput
+                ? try FileSystem.standardInput(limit: PrefetchList.byteLimit)
+                : try FileSystem.contents(of: file, limit: PrefetchList.byteLimit),
+            document: isInput ? "standard input" : file
+        )
+    }
+
     private static func options(_ arguments: ParsedArguments) throws -> ConversionOptions {
         let size = chunkSizes.first { $0.name == arguments.text(chunkSize) }
         let chunkByteCount = UInt32(1) << UInt32(size?.bits ?? 20)
@@ -130,7 +155,11 @@ enum ConvertCommand {
             compressionLevel: arguments.text(compressor) == "none" ? nil : Int32(level),
             isStrict: arguments.has(strict),
             limits: LimitOptions.limits(arguments),
-            dictionary: dictionary
+            dictionary: dictionary,
+            prefetch: try arguments.text(prefetchFiles).map(prefetchList),
+            workDirectory: arguments.text(workDirectory)
+                ?? CurrentProcess.environment("TMPDIR").flatMap { $0.isEmpty ? nil : $0 }
+                ?? "/var/tmp"
         )
     }
 }

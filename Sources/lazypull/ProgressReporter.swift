@@ -57,6 +57,15 @@ final class ProgressReporter: Sendable {
         }
     }
 
+    /// Prints a line at once.
+    func note(_ text: String) {
+        guard style != .none else { return }
+        state.withLock { state in
+            erase(&state)
+            print("\(verb): \(text)\n")
+        }
+    }
+
     /// Ends the report: the bar goes, a last line stays.
     func finish() {
         guard style != .none else { return }

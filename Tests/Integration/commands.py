@@ -20,6 +20,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 # From here on, an exit code names a cause: not found, denied, corrupt and so on.
 EXIT_NAMED_CAUSES = range(64, 126)
+EXIT_NOT_FOUND = 64
 EXIT_CORRUPT = 65
 EXIT_NO_SPACE = 67
 EXIT_UNSUPPORTED = 68

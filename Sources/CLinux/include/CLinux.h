@@ -64,6 +64,9 @@ static inline int clinux_ioctl_winsize_columns(int fd) {
 static inline int clinux_statfs(const char *path, struct statfs *out) { return statfs(path, out); }
 static inline int clinux_fstatfs(int fd, struct statfs *out) { return fstatfs(fd, out); }
 
+// Hidden without _GNU_SOURCE.
+static inline int clinux_o_tmpfile(void) { return __O_TMPFILE | O_DIRECTORY; }
+
 // A macro with a cast.
 static inline void *clinux_map_failed(void) { return MAP_FAILED; }
 
