@@ -21,6 +21,8 @@ struct ConvertedLayer: Sendable {
     var tree: FileTree
     /// What could not be kept.
     var warnings: [String]
+    /// How many of the chunks stand first because readers want them first.
+    var firstCount = 0
     /// The dictionary's blobs that the tree needs, counted from 0.
     var dictionaryBlobs: [Int] = []
     /// What became of the pieces of content.
@@ -66,7 +68,9 @@ struct LayerConversion {
             return ChunkAddress(blob: 0, index: indexes[Int(address.index)])
         }
         contents.times.write &+= watch.lap()
-        return try finish(ordered, contents, upload)
+        var converted = try finish(ordered, contents, upload)
+        converted.firstCount = first.count
+        return converted
     }
 
     /// What was read of a layer, all of its chunks handed on.

@@ -14,8 +14,9 @@ struct MergedImage {
 
     /// Folds the layers, lowest first.
     ///
-    /// A chunk that several layers' blobs hold is taken from the lowest. Blobs are numbered in the
-    /// order of their first use in a walk by levels; those that no file needs are left out.
+    /// A chunk that several layers' blobs hold is taken from the lowest, or from the lowest that has
+    /// it among what readers want first. Blobs are numbered in the order of their first use in a
+    /// walk by levels; those that no file needs are left out.
     ///
     /// - Parameters:
     ///   - all: the layers.
@@ -33,13 +34,10 @@ struct MergedImage {
                 "\(all.count) layers, at most \(Self.maximumLayerCount)"
             )
         }
-        var lowest: [Digest: ChunkAddress] = [:]
+        let best = Self.bestAddresses(of: all)
         var applier = LayerApplier(limits: limits)
         for (index, layer) in all.enumerated() {
             let blob = UInt16(truncatingIfNeeded: index)
-            for (chunk, record) in layer.chunks.enumerated() where lowest[record.digest] == nil {
-                lowest[record.digest] = ChunkAddress(blob: blob, index: UInt32(chunk))
-            }
             try applier.apply(layer.tree) { address in
                 // The dictionary's blobs come after those of all layers.
                 guard address.blob == 0 else {
@@ -49,7 +47,7 @@ struct MergedImage {
                     )
                 }
                 let digest = layer.chunks[Int(address.index)].digest
-                return lowest[digest] ?? ChunkAddress(blob: blob, index: address.index)
+                return best[digest] ?? ChunkAddress(blob: blob, index: address.index)
             }
         }
         tree = applier.tree
@@ -64,6 +62,24 @@ struct MergedImage {
             layer.tree = FileTree()
             return .layer(layer)
         }
+    }
+
+    /// Where each chunk is taken from.
+    private static func bestAddresses(of layers: [ConvertedLayer]) -> [Digest: ChunkAddress] {
+        var best: [Digest: ChunkAddress] = [:]
+        for (number, layer) in layers.enumerated() {
+            for (index, record) in layer.chunks.enumerated() {
+                if let known = best[record.digest] {
+                    let isFirst = known.index < layers[Int(known.blob)].firstCount
+                    guard !isFirst, index < layer.firstCount else { continue }
+                }
+                best[record.digest] = ChunkAddress(
+                    blob: UInt16(truncatingIfNeeded: number),
+                    index: UInt32(index)
+                )
+            }
+        }
+        return best
     }
 
     /// The most layers: the numbers of dictionaries' blobs need room as well.

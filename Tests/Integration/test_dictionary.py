@@ -233,3 +233,21 @@ def test_a_damaged_dictionary_blob_is_not_copied(
         layout.reference("no"),
     ).assert_refused(oci.hexadecimal(digest))  # fmt: skip
     assert "no" not in layout.tags()
+
+
+def test_a_prefetch_list_goes_with_a_dictionary(
+    dictionary: ConvertedImage, workspace: Workspace, lazypull: Lazypull
+) -> None:
+    """The dictionary's chunks stay where they are; of the others the named ones come first."""
+    layout = oci.Layout.create(workspace / "layout")
+    source = put(layout, derived(), "source")
+    (workspace / "list").write_text("/mixed\n/all\n/new2\n")
+    image = lazypull.convert(
+        source, layout, "lazy", *OPTIONS, "--chunk-dict", dictionary.reference,
+        "--prefetch-files", str(workspace / "list"),
+    )  # fmt: skip
+    lazypull.check(image.reference, "--against", source).assert_done()
+    lines = lazypull.check(image.reference, "--dump").assert_done().output.splitlines()
+    assert [line for line in lines if line.startswith("prefetch")] == [
+        "prefetch /mixed", "prefetch /all", "prefetch /new2",
+    ]  # fmt: skip

@@ -102,6 +102,21 @@ def test_named_files_come_first_in_their_order(source: Source) -> None:
     assert source.table(image) == ["/last", "/x", "/replaced", "/lib/b"]
 
 
+def test_the_bootstrap_takes_chunks_from_where_they_come_first(source: Source) -> None:
+    """Of /last one chunk is in the lower layer, too: what is named is one stretch all the same."""
+    image = source.convert("/last\n/x/first\n")
+    dump = source.lazypull.check(image.reference, "--dump").assert_done().output
+    chunks = {
+        line.split()[0]: line.split("chunks=")[1].split()[0].split(",")
+        for line in dump.splitlines() if line.startswith("/") and "chunks=" in line
+    }  # fmt: skip
+    named = [address.split(":") for path in ("/last", "/x/first") for address in chunks[path]]
+    assert len({blob for blob, _ in named}) == 1
+    assert [int(index) for _, index in named] == [0, 1, 2, 3]
+    # The lower file's first chunk is the very same, so it is taken from there as well.
+    assert chunks["/lib/a"][0] == chunks["/last"][0]
+
+
 def test_every_reader_reads_the_result(source: Source, workspace: Workspace) -> None:
     """The order of chunks changes no file, for check, mount, unpack and the kernel."""
     image = source.convert("/last\n/x/y\n/lib/b\n")
