@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import io
 import random
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -251,3 +253,35 @@ def test_a_prefetch_list_goes_with_a_dictionary(
     assert [line for line in lines if line.startswith("prefetch")] == [
         "prefetch /mixed", "prefetch /all", "prefetch /new2",
     ]  # fmt: skip
+
+
+def bare(image: ConvertedImage, tag: str) -> str:
+    """The image with nothing but the bootstrap in its last layer, as nydus' tools make it."""
+    layout = image.layout
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        data = image.bootstrap_members()[rafs.BOOTSTRAP_MEMBER]
+        member = tarfile.TarInfo(rafs.BOOTSTRAP_MEMBER)
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    *diff_ids, _ = image.config["rootfs"]["diff_ids"]
+    layer = layout.put(
+        oci.Compression.GZIP.apply(tar.getvalue()), image.bootstrap_layer["mediaType"]
+    )
+    layer["annotations"] = image.bootstrap_layer["annotations"]
+    config = oci.image_config([*diff_ids, oci.sha256(tar.getvalue())])
+    layout.put_image(tag, config, [*image.data_layers, layer])
+    return layout.reference(tag)
+
+
+def test_a_dictionary_without_chunk_tables(
+    dictionary: ConvertedImage, workspace: Workspace, lazypull: Lazypull
+) -> None:
+    """What its bootstrap layer lacks is read from its blobs; the new image is the same."""
+    layout = oci.Layout.create(workspace / "layout")
+    source = put(layout, derived(), "source")
+    digests = {
+        lazypull.convert(source, layout, "lazy", *OPTIONS, "--chunk-dict", name).digest
+        for name in (dictionary.reference, bare(dictionary, "bare"))
+    }
+    assert len(digests) == 1
