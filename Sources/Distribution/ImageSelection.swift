@@ -56,7 +56,7 @@ package struct ImageSelection: Sendable {
     /// Refuses an image that is not for the platform asked for.
     ///
     /// Only for an image of which no index says the platform: there the index decides, as in
-    /// containerd, and configurations are wrong now and then. One without a variant may be of any.
+    /// containerd, and configurations are wrong now and then. What one leaves out may be anything.
     ///
     /// - Parameters:
     ///   - found: the platform in the image's configuration.
@@ -64,6 +64,8 @@ package struct ImageSelection: Sendable {
     /// - Throws: `ContentError` naming both platforms.
     func check(_ found: Platform, place: String) throws(ContentError) {
         guard var wanted = platform else { return }
+        if found.os.isEmpty { wanted.os = "" }
+        if found.architecture.isEmpty { wanted.architecture = "" }
         if found.variant.isEmpty { wanted.variant = "" }
         guard !wanted.accepts(found) else { return }
         throw ContentError(

@@ -23,6 +23,11 @@ extension FileSystem {
             // the others.
             guard [EOPNOTSUPP, EISDIR, ENOENT, EINVAL].contains(error.code) else { throw error }
         }
+        return try removedFile(in: directory)
+    }
+
+    /// A file that has lost its name as soon as it was made, where there are none without one.
+    static func removedFile(in directory: String) throws(SystemError) -> OwnedDescriptor {
         let path = "\(directory)/.lazypull-\(CurrentProcess.id)-\(CurrentProcess.randomName)"
         let file = try OwnedDescriptor.open(
             path,

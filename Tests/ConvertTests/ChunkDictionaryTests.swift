@@ -5,6 +5,7 @@ import Content
 import Distribution
 import OCI
 import RAFS
+import Tar
 import TestSupport
 import Testing
 
@@ -129,6 +130,75 @@ struct ChunkDictionaryTests {
                 == "\(image.name): its chunks have 8192 bytes, expected 4096:"
                 + " a dictionary must be cut as the new image is"
         )
+    }
+
+    /// The image with its bootstrap layer's files changed, tagged anew.
+    private static func changed(
+        _ image: OCILayout,
+        _ change: (BootstrapFile, inout [UInt8]) -> Void
+    ) throws -> OCILayout {
+        let converted = try ConvertedImage(image)
+        var writer = TarWriter(ArraySink())
+        // In one order for all runs: a seed means one damage.
+        let files = try converted.bootstrapFiles().sorted { "\($0.key)" < "\($1.key)" }
+        for (file, bytes) in files {
+            var bytes = bytes
+            change(file, &bytes)
+            switch file {
+            case .bootstrap: try writer.addFile("image/image.boot", bytes.rawSpan)
+            case .chunkInfo(let blob):
+                try writer.addFile("image/\(blob.hex).blob.meta", bytes.rawSpan)
+            case .chunkDigests(let blob):
+                try writer.addFile("image/\(blob.hex).blob.digest", bytes.rawSpan)
+            }
+        }
+        let tar = try writer.finish().bytes
+        var layer = try image.putBlob(tar, mediaType: .layer)
+        layer.annotations = converted.bootstrapLayer.annotations
+        var config = converted.image.config
+        config.diffIDs[config.diffIDs.count - 1] = layer.digest
+        var manifest = converted.image.manifest
+        manifest.layers[manifest.layers.count - 1] = layer
+        manifest.config = try image.putBlob(config.serialized(), mediaType: .config)
+        _ = try image.put(manifest: manifest.serialized(), mediaType: .manifest, tag: "changed")
+        return OCILayout(directory: image.directory, tag: "changed")
+    }
+
+    @Test func recordsOutsideOfTheirBlobAreRefused() throws {
+        let directory = TemporaryDirectory()
+        let (image, _) = try Self.convert([("f", Self.noise(9000))], in: directory, "base")
+        // The last chunk's two words: places and sizes that no blob of this size has.
+        for byte in [16 * 2 + 4, 16 * 2 + 8 + 3] {
+            let hostile = try Self.changed(image) { file, bytes in
+                if case .chunkInfo = file { bytes[byte] = 0x7f }
+            }
+            let error = #expect(throws: ContentError.self) {
+                try ChunkDictionary([hostile], chunkSize: 4096)
+            }
+            #expect(error?.kind == .corrupt)
+            #expect(error?.message.hasPrefix("\(hostile.name): blob ") == true)
+        }
+        let unnamed = try Self.changed(image) { file, bytes in
+            if case .chunkDigests = file { bytes = [UInt8](repeating: 0, count: bytes.count) }
+        }
+        let dictionary = try ChunkDictionary([unnamed], chunkSize: 4096)
+        #expect(dictionary.address(of: .zero, size: 4096) == nil)
+    }
+
+    @Test(arguments: 0..<40)
+    func damagedDictionariesNeverTrap(_ seed: Int) throws {
+        let directory = TemporaryDirectory()
+        let (image, _) = try Self.convert([("f", Self.noise(30_000))], in: directory, "base")
+        var generator = SeededGenerator(seed: UInt64(seed))
+        let hostile = try Self.changed(image) { _, bytes in
+            for _ in 0..<3 where !bytes.isEmpty {
+                let place = Int.random(in: bytes.indices, using: &generator)
+                bytes[place] ^= 1 << UInt8.random(in: 0..<8, using: &generator)
+            }
+        }
+        guard let dictionary = try? ChunkDictionary([hostile], chunkSize: 4096) else { return }
+        let files = [("again", Self.noise(30_000))]
+        _ = try? Self.convert(files, in: directory, "new", dictionary: dictionary)
     }
 
     @Test func flagsTellWhetherEveryBlobCarriesDigests() throws {

@@ -122,6 +122,36 @@ struct LayerChunkerTests {
         }
     }
 
+    @Test func piecesAreCounted() throws {
+        let files = Self.files()
+        try ChunkWorkers.run(threads: 2, level: 3) { workers in
+            var chunker = LayerChunker(
+                output: BlobWriter(to: ArraySink(), chunkSize: 4096, compressor: .zstd),
+                workers: workers,
+                chunkSize: 4096,
+                runningLimit: 3,
+                meter: LayerProgressMeter([]) { _ in }
+            )
+            for file in files {
+                var stream = TrickleStream(file, piece: 1000)
+                _ = try unsafe chunker.takeFile(size: UInt64(file.count)) {
+                    (buffer) throws(ContentError) in try unsafe stream.read(into: buffer)
+                }
+            }
+            try chunker.writeAll()
+            let counts = chunker.counts
+            let times = chunker.times
+            let (writer, addresses) = try chunker.finish()
+            #expect(counts.all.pieces == addresses.count)
+            #expect(counts.all.bytes == UInt64(files.joined().count))
+            #expect(counts.all.pieces - counts.repeated.pieces == writer.chunks.count)
+            let stored = writer.chunks.reduce(UInt64(0)) { $0 + UInt64($1.uncompressedSize) }
+            #expect(counts.all.bytes - counts.repeated.bytes == stored)
+            #expect(counts.inDictionary.pieces == 0)
+            #expect(times.digest > 0 && times.compress > 0 && times.read == 0)
+        }
+    }
+
     @Test func contentThatEndsEarlyIsAnError() throws {
         try ChunkWorkers.run(threads: 1, level: 3) { workers in
             var chunker = LayerChunker(

@@ -194,6 +194,28 @@ struct OCILayoutTests {
         directory.write("index.json", index.json.serialized())
     }
 
+    @Test func copiesABlobVerifiedAndKnowsItThen() throws {
+        let directory = TemporaryDirectory()
+        let source = OCILayout(directory: "\(directory.path)/source", tag: nil)
+        let target = OCILayout(directory: "\(directory.path)/target", tag: nil)
+        let blob = try source.putBlob(lines(9000), mediaType: .layer)
+        #expect(!target.hasBlob(blob))
+        try target.copyBlob(blob, from: source)
+        #expect(target.hasBlob(blob))
+        var stream = try target.openBlob(blob)
+        #expect(try stream.readAll(limit: 1 << 20) == lines(9000))
+        var other = blob
+        other.size += 1
+        #expect(!target.hasBlob(other))
+        let damaged = try source.putBlob(lines(5), mediaType: .layer)
+        directory.write("source/blobs/sha256/\(damaged.digest.hex)", Array(lines(5).reversed()))
+        let error = #expect(throws: ContentError.self) {
+            try target.copyBlob(damaged, from: source)
+        }
+        #expect(error?.message.contains(damaged.digest.hex) == true)
+        #expect(!target.hasBlob(damaged))
+    }
+
     @Test func leavesNothingOfAnAbandonedBlob() throws {
         let directory = TemporaryDirectory()
         let layout = OCILayout(directory: directory.path, tag: nil)

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
-import Linux
 import TestSupport
 import Testing
+
+@testable import Linux
 
 @Suite("Scratch files")
 struct ScratchTests {
@@ -16,6 +17,20 @@ struct ScratchTests {
         #expect(try FileSystem.names(inDirectory: directory.path) == [])
         let other = try FileSystem.unnamedFile(in: directory.path)
         #expect(try other.status("other").size == 0)
+    }
+
+    @Test func whereFilesMustHaveANameItIsRemoved() throws {
+        let directory = TemporaryDirectory()
+        let first = try FileSystem.removedFile(in: directory.path)
+        let second = try FileSystem.removedFile(in: directory.path)
+        #expect(try FileSystem.names(inDirectory: directory.path) == [])
+        let bytes: [UInt8] = [1, 2, 3]
+        try first.write(unsafe bytes.span.bytes, at: 0, "first")
+        #expect(try first.status("first").size == 3)
+        #expect(try second.status("second").size == 0)
+        #expect(throws: SystemError.self) {
+            _ = try FileSystem.removedFile(in: "/no/such/place")
+        }
     }
 
     @Test func aDirectoryThatIsNotThereIsNamed() {
