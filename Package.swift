@@ -40,6 +40,7 @@ let package = Package(
         .systemLibrary(name: "CLZ4"),
         .systemLibrary(name: "CCrypto"),
         .target(name: "CFuse"),
+        .target(name: "CChecksum"),
     ]
         // Floor 1: words, the kernel, the command line, the log.
         + module("Content", [])
@@ -47,7 +48,7 @@ let package = Package(
         + module("Arguments", ["CLinux"])
         + module("Log", ["CLinux"])
         // Floor 2: formats and engines.
-        + module("Compression", ["Content", "CZlib", "CZstd", "CLZ4", "CCrypto"])
+        + module("Compression", ["Content", "CChecksum", "CZlib", "CZstd", "CLZ4", "CCrypto"])
         + module("OCI", ["Content"])
         + module("Tar", ["Content"])
         + module("FUSE", ["Linux", "CFuse", "CLinux"])

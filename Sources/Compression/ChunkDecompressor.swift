@@ -10,7 +10,7 @@ package struct ChunkDecompressor: ~Copyable {
     // Owned: made in init, freed in deinit.
     private let context: OpaquePointer
     // Made by the first gzip chunk: few images have any.
-    private var inflater: Inflater?
+    private var decoder: InflateDecoder?
 
     /// A decompressor, to be used for one chunk after another.
     ///
@@ -88,31 +88,31 @@ package struct ChunkDecompressor: ~Copyable {
         _ stored: UnsafeRawBufferPointer,
         into output: UnsafeMutableRawBufferPointer
     ) throws(ContentError) -> Int {
-        let inflater = self.inflater ?? Inflater()
-        self.inflater = inflater
-        inflater.reset()
-        var consumed = 0
-        var produced = 0
-        while true {
-            let step = unsafe inflater.step(
-                from: UnsafeRawBufferPointer(rebasing: stored[consumed...]),
-                into: UnsafeMutableRawBufferPointer(rebasing: output[produced...])
-            )
-            consumed += step.consumed
-            produced += step.produced
-            switch step.result {
-            case .memberEnd:
-                guard consumed == stored.count else {
-                    throw .corrupt("garbage after the gzip member of the chunk")
-                }
-                return produced
-            case .progress where step.consumed > 0 || step.produced > 0: continue
-            case .progress:
-                throw .corrupt("gzip member of the chunk is cut off or larger than expected")
-            case .outOfMemory: throw ContentError(.inputOutput, "no memory to decode gzip")
-            case .corrupt(let reason): throw .corrupt("gzip member of the chunk: \(reason)")
-            }
+        var header = GzipHeader()
+        let (headerSize, headerFault) = unsafe header.take(stored)
+        if let headerFault { throw .corrupt("gzip member of the chunk: \(headerFault.text)") }
+        let decoder = self.decoder ?? InflateDecoder()
+        self.decoder = decoder
+        decoder.restart()
+        var count = 0
+        let deflated = unsafe UnsafeRawBufferPointer(rebasing: stored[headerSize...])
+        let (consumed, status) = unsafe decoder.decode(deflated, into: output, at: &count)
+        switch status {
+        case .streamEnd where deflated.count - consumed >= GzipTrailer.size: break
+        case .streamEnd, .needsInput, .outputFull, .blockBoundary:
+            throw .corrupt("gzip member of the chunk is cut off or larger than expected")
+        case .failed(let fault): throw .corrupt("gzip member of the chunk: \(fault.rawValue)")
         }
+        let rest = unsafe RawSpan(_unsafeBytes: deflated).extracting(consumed...)
+        var trailer = GzipTrailer()
+        unsafe trailer.append(UnsafeRawBufferPointer(rebasing: output[..<count]))
+        let checksum = try rest.littleEndian(UInt32.self, at: 0)
+        let size = try rest.littleEndian(UInt32.self, at: 4)
+        if let fault = trailer.fault(checksum: checksum, size: size) { throw .corrupt(fault) }
+        guard rest.byteCount == GzipTrailer.size else {
+            throw .corrupt("garbage after the gzip member of the chunk")
+        }
+        return count
     }
 
     /// One or more zstd frames.

@@ -1,67 +1,136 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import CZlib
 package import Content
 
 /// The content of a gzip file (RFC 1952): any number of members, header fields and checksums
 /// verified, zeros after the last member ignored as gzip(1) does.
-@safe
 package struct GzipDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStream {
     private enum State {
         /// Before the first member: the input must not be empty.
         case start
         case insideMember
+        case trailer
         case betweenMembers
         case ended
     }
 
     private var input: BufferedStream<Source>
-    private let inflater: Inflater
+    private let decoder = InflateDecoder()
+    private let window = InflateWindow()
     private var state = State.start
+    // What the member's trailer must say of the content so far.
+    private var trailer = GzipTrailer()
+    // Whether that is known.
+    private var isVerified = true
+    // Where the stored bytes begin in the file.
+    private let base: UInt64
+
+    // Whether the decoder stands before a block, and `readBlock` has not told so yet.
+    private var isBeforeBlock = false
 
     /// How many bytes of content were given out so far.
-    package private(set) var uncompressedOffset = UncompressedOffset(0)
+    package private(set) var uncompressedOffset: UncompressedOffset
 
     /// The content of the stored bytes.
     ///
     /// - Parameter source: a whole gzip file; read on demand, to its end.
     package init(_ source: consuming Source) {
         input = BufferedStream(source)
-        inflater = Inflater()
+        base = 0
+        uncompressedOffset = UncompressedOffset(0)
     }
 
-    /// How many stored bytes were decoded so far.
-    package var compressedOffset: CompressedOffset { CompressedOffset(input.offset) }
+    /// The content from a boundary between two blocks on.
+    ///
+    /// - Parameters:
+    ///   - source: the gzip file from the boundary's byte on.
+    ///   - boundary: where decoding begins.
+    ///   - history: the content before it, of which at most 32 KiB matter; as `history` gave it.
+    package init(_ source: consuming Source, from boundary: BlockBoundary, history: [UInt8]) {
+        input = BufferedStream(source)
+        base = boundary.compressedByte.bytes
+        uncompressedOffset = boundary.uncompressedOffset
+        state = .insideMember
+        if let member = boundary.member {
+            trailer = GzipTrailer(checksum: CRC32(member.checksum), size: member.size)
+        } else {
+            isVerified = false
+        }
+        window.restart(history)
+        decoder.restart(skippedBits: boundary.skippedBits)
+    }
+
+    /// How many stored bytes were decoded so far: a little more than what the content given out
+    /// was made of.
+    package var compressedOffset: CompressedOffset { CompressedOffset((position &+ 7) / 8) }
+
+    /// The content before the decoder's position, at most 32 KiB: at a boundary, what a decoder
+    /// needs that begins there.
+    package var history: [UInt8] { window.history }
 
     package mutating func read(
         into buffer: UnsafeMutableRawBufferPointer
     ) throws(ContentError) -> Int {
-        while true {
-            switch state {
-            case .ended: return 0
-            case .start, .betweenMembers: try beginMember()
-            case .insideMember:
-                let count = try unsafe inflate(into: buffer)
-                if count > 0 { return count }
-            }
+        while window.byteCount == 0, state != .ended { try advance(stopsAtBlocks: false) }
+        return unsafe take(into: buffer)
+    }
+
+    /// Reads the next bytes of a block.
+    ///
+    /// - Parameter buffer: takes the bytes from its start; not empty.
+    /// - Returns: how many bytes were read. 0 before a block, the first of a member as well, whose
+    ///   boundary `boundary` then gives; 0 also at the end, where it gives nil.
+    /// - Throws: what `read` throws.
+    package mutating func readBlock(
+        into buffer: UnsafeMutableRawBufferPointer
+    ) throws(ContentError) -> Int {
+        isBeforeBlock = false
+        while window.byteCount == 0, state != .ended, !isBeforeBlock {
+            try advance(stopsAtBlocks: true)
+        }
+        return unsafe take(into: buffer)
+    }
+
+    /// Where the next block begins, if `readBlock` has just come to one.
+    package var boundary: BlockBoundary? {
+        guard isBeforeBlock, window.byteCount == 0 else { return nil }
+        return BlockBoundary(
+            compressedByte: CompressedOffset(position / 8),
+            skippedBits: Int(position % 8),
+            uncompressedOffset: uncompressedOffset,
+            member: isVerified ? .init(checksum: trailer.checksum.value, size: trailer.size) : nil
+        )
+    }
+
+    private mutating func take(into buffer: UnsafeMutableRawBufferPointer) -> Int {
+        let count = unsafe window.take(into: buffer)
+        uncompressedOffset.bytes &+= UInt64(count)
+        return count
+    }
+
+    /// Does the next thing there is to do before there is content.
+    private mutating func advance(stopsAtBlocks: Bool) throws(ContentError) {
+        switch state {
+        case .ended: break
+        case .start, .betweenMembers: try beginMember()
+        case .insideMember: try inflate(stopsAtBlocks: stopsAtBlocks)
+        case .trailer: try checkTrailer()
         }
     }
 
-    /// Looks for the next member's magic number, or the end.
+    /// Looks for the next member, or the end.
     private mutating func beginMember() throws(ContentError) {
         let isFirst = state == .start
         if !isFirst { try skipZeros() }
-        let available = try input.fill(atLeast: 2)
-        if available == 0 {
-            guard !isFirst else { throw truncated("empty instead of gzip") }
+        guard try skipHeader(isFirst: isFirst) else {
             state = .ended
             return
         }
-        guard available >= 2 else { throw truncated("ends inside a gzip header") }
-        guard input.buffered.hasPrefix([0x1f, 0x8b]) else {
-            throw corrupt(isFirst ? "no gzip magic number" : "garbage after the last gzip member")
-        }
-        inflater.reset()
+        decoder.restart()
+        window.restart()
+        trailer = GzipTrailer()
+        isVerified = true
+        isBeforeBlock = true
         state = .insideMember
     }
 
@@ -74,100 +143,77 @@ package struct GzipDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
         }
     }
 
-    private mutating func inflate(
-        into buffer: UnsafeMutableRawBufferPointer
-    ) throws(ContentError) -> Int {
+    /// Reads a member's header; gives false at the end of the file.
+    private mutating func skipHeader(isFirst: Bool) throws(ContentError) -> Bool {
+        var header = GzipHeader()
+        var isEmpty = true
+        while !header.isComplete {
+            guard try input.fill(atLeast: 1) > 0 else {
+                if isEmpty && !isFirst { return false }
+                throw truncated(isEmpty ? "empty instead of gzip" : "ends inside a gzip header")
+            }
+            isEmpty = false
+            let (consumed, fault) = unsafe input.buffered.withUnsafeBytes { unsafe header.take($0) }
+            if case .magic = fault, !isFirst {
+                throw corrupt("garbage after the last gzip member")
+            }
+            if let fault { throw corrupt(fault.text) }
+            input.consume(consumed)
+        }
+        return true
+    }
+
+    private mutating func inflate(stopsAtBlocks: Bool) throws(ContentError) {
         let available = try input.fill(atLeast: 1)
-        let inflater = inflater
+        let (decoder, window) = (decoder, window)
+        var trailer = trailer
         let step = unsafe input.buffered.withUnsafeBytes { bytes in
-            unsafe inflater.step(from: bytes, into: buffer)
+            unsafe window.decode(
+                with: decoder,
+                bytes,
+                stopsAtBlocks: stopsAtBlocks,
+                trailer: &trailer
+            )
         }
+        self.trailer = trailer
         input.consume(step.consumed)
-        uncompressedOffset.bytes &+= UInt64(step.produced)
-        switch step.result {
-        case .progress where step.produced > 0 || step.consumed > 0: return step.produced
-        case .progress where available == 0: throw truncated("ends inside a gzip member")
-        case .progress: throw corrupt("gzip data makes no progress")
-        case .memberEnd:
-            state = .betweenMembers
-            return step.produced
-        case .outOfMemory: throw ContentError(.inputOutput, "no memory to decode gzip")
-        case .corrupt(let reason): throw corrupt("gzip data is corrupt (\(reason))")
+        switch step.status {
+        case .streamEnd: state = .trailer
+        case .needsInput where available == 0 && step.produced == 0:
+            throw truncated("ends inside a gzip member")
+        case .failed(let fault) where step.produced == 0:
+            throw corrupt("gzip data is corrupt (\(fault.rawValue))")
+        case .blockBoundary: isBeforeBlock = true
+        case .needsInput, .outputFull, .failed: break
         }
     }
 
-    private func truncated(_ text: String) -> ContentError {
-        .truncated("\(text) \(place)")
+    private mutating func checkTrailer() throws(ContentError) {
+        let available = try input.fill(atLeast: GzipTrailer.size)
+        guard available >= GzipTrailer.size / 2 else {
+            throw truncated("ends inside a gzip trailer")
+        }
+        let checksum = try input.buffered.littleEndian(UInt32.self, at: 0)
+        let isWhole = available >= GzipTrailer.size
+        let size = isWhole ? try input.buffered.littleEndian(UInt32.self, at: 4) : nil
+        if isVerified, let fault = trailer.fault(checksum: checksum, size: size) {
+            throw corrupt(fault)
+        }
+        guard isWhole else { throw truncated("ends inside a gzip trailer") }
+        input.consume(GzipTrailer.size)
+        state = .betweenMembers
     }
 
-    private func corrupt(_ text: String) -> ContentError {
-        .corrupt("\(text) \(place)")
+    /// Where the decoder is in the file, in bits.
+    private var position: UInt64 {
+        (base &+ input.offset) &* 8 &- decoder.bufferedBitCount
     }
+
+    private func truncated(_ text: String) -> ContentError { .truncated("\(text) \(place)") }
+
+    private func corrupt(_ text: String) -> ContentError { .corrupt("\(text) \(place)") }
 
     private var place: String {
         "at compressed offset \(compressedOffset), uncompressed offset \(uncompressedOffset)"
-    }
-}
-
-/// zlib's decoder state for gzip members.
-@safe
-final class Inflater {
-    enum Result {
-        case progress
-        case memberEnd
-        case outOfMemory
-        case corrupt(String)
-    }
-
-    // zlib's state points back at the z_stream, so it must not move: allocated in init, freed in
-    // deinit.
-    private let stream: UnsafeMutablePointer<z_stream>
-    private let isReady: Bool
-
-    init() {
-        unsafe stream = .allocate(capacity: 1)
-        unsafe stream.initialize(to: z_stream())
-        // 15 bits of window, plus 16: gzip header and trailer are read and checked by zlib.
-        unsafe isReady = czlib_inflate_init(stream, 15 + 16) == Z_OK
-    }
-
-    deinit {
-        if isReady { _ = unsafe inflateEnd(stream) }
-        unsafe stream.deallocate()
-    }
-
-    func reset() {
-        // Fails only for a stream that was never set up, which `step` tells.
-        _ = unsafe inflateReset(stream)
-    }
-
-    func step(
-        from input: UnsafeRawBufferPointer,
-        into output: UnsafeMutableRawBufferPointer
-    ) -> (result: Result, consumed: Int, produced: Int) {
-        guard isReady else { return (.outOfMemory, 0, 0) }
-        let inputCount = UInt32(clamping: input.count)
-        let outputCount = UInt32(clamping: output.count)
-        // zlib does not write through next_in; its type lacks const for history's sake.
-        unsafe stream.pointee.next_in = UnsafeMutablePointer(
-            mutating: input.baseAddress?.assumingMemoryBound(to: UInt8.self)
-        )
-        unsafe stream.pointee.avail_in = inputCount
-        unsafe stream.pointee.next_out = output.baseAddress?.assumingMemoryBound(to: UInt8.self)
-        unsafe stream.pointee.avail_out = outputCount
-        let code = unsafe CZlib.inflate(stream, Z_NO_FLUSH)
-        let consumed = unsafe Int(inputCount - stream.pointee.avail_in)
-        let produced = unsafe Int(outputCount - stream.pointee.avail_out)
-        let result: Result =
-            switch code {
-            case Z_OK, Z_BUF_ERROR: .progress
-            case Z_STREAM_END: .memberEnd
-            case Z_MEM_ERROR: .outOfMemory
-            default:
-                .corrupt(
-                    unsafe stream.pointee.msg.map { unsafe String(cString: $0) } ?? "code \(code)"
-                )
-            }
-        return (result, consumed, produced)
     }
 }
