@@ -18,17 +18,11 @@ struct BootstrapLayer {
     ///
     /// - Parameters:
     ///   - image: the image.
-    ///   - options: how the image was converted.
-    ///   - prefetch: what readers are to fetch first.
-    /// - Throws: `ContentError` if the tree holds what RAFS v6 cannot.
-    init(
-        _ image: MergedImage,
-        _ options: ConversionOptions,
-        prefetch: [FileTree.NodeID] = []
-    ) throws(ContentError) {
+    ///   - bootstrap: the image's bootstrap.
+    /// - Throws: `ContentError` if the layer cannot be written.
+    init(_ image: MergedImage, bootstrap: [UInt8]) throws(ContentError) {
         var writer = TarWriter(LayerSink())
         try writer.addDirectory("image")
-        let bootstrap = try image.bootstrap(options, prefetch: prefetch)
         try writer.addFile("image/image.boot", bootstrap.rawSpan)
         for blob in image.blobs {
             let path = "image/\(blob.digest.hex)"

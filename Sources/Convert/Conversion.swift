@@ -173,7 +173,10 @@ package struct Conversion {
         )
         times.merge = watch.lap()
         let prefetch = try resolvePrefetch(in: merged.tree)
-        let bootstrap = try BootstrapLayer(merged, options, prefetch: prefetch.nodes)
+        let bootstrap = try BootstrapLayer(
+            merged,
+            bootstrap: merged.bootstrap(options, prefetch: prefetch.nodes)
+        )
         let bootstrapBlob = try destination.putBlob(bootstrap.gzip, mediaType: .layerGzip)
         times.bootstrap = watch.lap()
         let dictionaryBlobs = try copyDictionaryBlobs(of: layers)

@@ -96,12 +96,24 @@ struct MergedImage {
         _ options: ConversionOptions,
         prefetch: [FileTree.NodeID] = []
     ) throws(ContentError) -> [UInt8] {
-        let entries = blobs.compactMap(\.entry)
+        try bootstrap(
+            chunkSize: options.chunkSize,
+            flags: BootstrapWriter.flags(options.compressor, blobs: blobs.compactMap(\.entry)),
+            prefetch: prefetch
+        )
+    }
+
+    /// The bootstrap of the whole image, its chunks' form said by the words of RAFS.
+    func bootstrap(
+        chunkSize: UInt32,
+        flags: BootstrapFlags,
+        prefetch: [FileTree.NodeID] = []
+    ) throws(ContentError) -> [UInt8] {
         var writer = BootstrapWriter(
             tree: tree,
-            blobs: entries,
-            chunkSize: options.chunkSize,
-            flags: BootstrapWriter.flags(options.compressor, blobs: entries)
+            blobs: blobs.compactMap(\.entry),
+            chunkSize: chunkSize,
+            flags: flags
         )
         writer.prefetch = prefetch
         return try writer.write { blobs[Int($0.blob)].chunk(at: $0.index) }

@@ -50,6 +50,12 @@ package struct BootstrapLayout: Sendable {
     }
 
     private static func checkSuperBlock(_ bytes: RawSpan) throws(ContentError) {
+        // Before its size: that of a v5 bootstrap is no multiple of the block size.
+        if bytes.byteCount >= 4,
+            try bytes.littleEndian(UInt32.self, at: 0) == BootstrapFormat.version5Magic
+        {
+            throw .unsupported("bootstrap: RAFS v5; convert the image again, to RAFS v6")
+        }
         guard bytes.byteCount >= BootstrapFormat.blockSize,
             bytes.byteCount % BootstrapFormat.blockSize == 0
         else {
@@ -59,10 +65,6 @@ package struct BootstrapLayout: Sendable {
         }
         let base = BootstrapFormat.superBlockOffset
         let magic = try bytes.littleEndian(UInt32.self, at: base)
-        let first = try bytes.littleEndian(UInt32.self, at: 0)
-        if first == BootstrapFormat.version5Magic {
-            throw .unsupported("bootstrap: RAFS v5; convert the image again, to RAFS v6")
-        }
         guard magic == BootstrapFormat.magic else {
             throw .corrupt(
                 "bootstrap: no EROFS superblock: magic 0x\(String(magic, radix: 16)),"

@@ -73,8 +73,9 @@ package struct ChunkRecord: Hashable, Sendable {
     func encode(into bytes: inout [UInt8]) {
         bytes.append(contentsOf: chunk.digest.bytes)
         bytes.appendLittleEndian(UInt32(address.blob))
-        bytes.appendLittleEndian(chunk.isCompressed ? Self.compressedFlag : 0)
-        bytes.appendLittleEndian(chunk.compressedSize)
+        let compressed = chunk.isCompressed ? Self.compressedFlag : 0
+        bytes.appendLittleEndian(chunk.batch == nil ? compressed : compressed | Self.batchFlag)
+        bytes.appendLittleEndian(chunk.batch == nil ? chunk.compressedSize : 0)
         bytes.appendLittleEndian(chunk.uncompressedSize)
         bytes.appendLittleEndian(chunk.compressedOffset.bytes)
         bytes.appendLittleEndian(chunk.uncompressedOffset.bytes)

@@ -70,6 +70,33 @@ package struct ImageMetadata: Sendable {
         }
     }
 
+    /// Takes the bootstrap that a data blob carries of its own layer, and what else it holds.
+    ///
+    /// - Parameters:
+    ///   - bootstrap: the bootstrap; the id that it has for the blob means nothing.
+    ///   - parts: the blob's.
+    /// - Throws: `ContentError` if the bootstrap names several blobs, or naming what is wrong.
+    init(inlined bootstrap: [UInt8], in parts: BlobParts) throws(ContentError) {
+        let layout = try BootstrapLayout(bootstrap.rawSpan)
+        try layout.checkReadable()
+        guard layout.blobs.count <= 1 else {
+            throw .unsupported("the layer's bootstrap names \(layout.blobs.count) blobs")
+        }
+        self.bootstrap = bootstrap
+        self.layout = layout
+        var blobs: [BlobChunks] = []
+        for blob in layout.blobs {
+            var digests = try Self.digests(in: parts)
+            if digests == nil {
+                let view = Bootstrap(bytes: bootstrap.rawSpan, layout: layout)
+                digests = try view.recordedDigests(ofBlob: 0)
+            }
+            let infoFile = try parts.chunkInfoFile(at: blob.chunkInfo)
+            blobs.append(try Self.chunks(of: blob, infoFile, digests ?? []))
+        }
+        self.blobs = blobs
+    }
+
     /// The digests of its chunks that a blob itself carries; nil if it does not.
     private static func digests(in parts: BlobParts) throws(ContentError) -> [UInt8]? {
         guard let entry = try parts.tableOfContents()?.entry(named: BlobTOC.Name.chunkDigests)

@@ -27,7 +27,7 @@ enum CheckCommand {
         name: "check",
         summary: "Verify a converted image, or compare it with its source",
         options: [
-            against, dump, SharedOptions.platform,
+            against, dump, SharedOptions.platform, SharedOptions.layers,
         ] + LimitOptions.all + [
             SharedOptions.threads, SharedOptions.quiet, SharedOptions.output,
         ],
@@ -37,10 +37,10 @@ enum CheckCommand {
     )
 
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
-        let image = try Images.source(
-            try Images.name(arguments.operands[0]),
-            try SharedOptions.selection(arguments, .converted)
-        )
+        guard !arguments.has(against) || !arguments.has(SharedOptions.layers) else {
+            throw UsageError("--layers does not go with --against, which compares whole images")
+        }
+        let image = try Images.converted(arguments)
         let original = try arguments.text(against).map {
             try Images.source(
                 try Images.name($0),

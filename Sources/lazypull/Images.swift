@@ -2,6 +2,7 @@
 
 internal import Arguments
 internal import Content
+internal import Convert
 internal import Distribution
 internal import OCI
 
@@ -39,6 +40,20 @@ enum Images {
         case .dockerArchive(let file, let tag):
             try DockerArchive(file: file, tag: tag, selection: selection)
         }
+    }
+
+    /// The converted image that the first operand names, or as many of its layers as wanted.
+    ///
+    /// - Parameter arguments: the command line, with `platform` and `layers` among its options.
+    /// - Returns: the image's source.
+    /// - Throws: an error if there is no such image, or its layers cannot be merged.
+    static func converted(_ arguments: ParsedArguments) throws -> any ImageSource {
+        let image = try source(
+            try name(arguments.operands[0]),
+            try SharedOptions.selection(arguments, .converted)
+        )
+        guard let count = arguments.integer(SharedOptions.layers) else { return image }
+        return try LayerPrefix(of: image, layers: count)
     }
 
     /// The place of that name, to write to.

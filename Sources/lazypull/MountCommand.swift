@@ -43,7 +43,10 @@ enum MountCommand {
     private static let syntax = Syntax(
         name: "mount",
         summary: "Mount a converted image; its data arrives on first read",
-        options: [SharedOptions.platform, foreground, cacheDirectory, logFile, logLevel],
+        options: [
+            SharedOptions.platform, SharedOptions.layers, foreground, cacheDirectory, logFile,
+            logLevel,
+        ],
         operands: [
             Operand("IMAGE", SharedOptions.image, help: "The converted image."),
             Operand("MOUNTPOINT", .directory, help: "An existing directory."),
@@ -66,7 +69,6 @@ enum MountCommand {
     }
 
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
-        let image = try Images.name(arguments.operands[0])
         guard CurrentProcess.isRoot else {
             throw Failure(.denied, "mounting needs root; run it with sudo")
         }
@@ -76,7 +78,7 @@ enum MountCommand {
         options.isForeground = arguments.has(foreground)
         // In a daemon this returns twice: in the process that started it, and at the mount's end.
         let status = try MountSession.run(
-            try Images.source(image, try SharedOptions.selection(arguments, .converted)),
+            try Images.converted(arguments),
             at: arguments.operands[1],
             options: options,
             log: try logger(arguments)

@@ -33,6 +33,16 @@ enum SharedOptions {
         help: "Of an index, take the image for this platform; refuse a single one for another."
     )
 
+    /// How many layers of a converted image.
+    static let layers = Option(
+        "layers",
+        value: OptionValue("N", .integer(1...65_535), defaultText: "all"),
+        help: """
+            Take the image as it is with its first N layers alone: the bootstraps that their blobs
+            carry are merged, and the image's own is not used.
+            """
+    )
+
     /// Which image is meant by names on the command line.
     ///
     /// - Parameters:

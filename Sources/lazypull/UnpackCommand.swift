@@ -16,8 +16,8 @@ enum UnpackCommand {
         name: "unpack",
         summary: "Lay a converted image out as files, with all their attributes",
         options: [
-            SharedOptions.platform, SharedOptions.threads, SharedOptions.quiet,
-            SharedOptions.output,
+            SharedOptions.platform, SharedOptions.layers, SharedOptions.threads,
+            SharedOptions.quiet, SharedOptions.output,
         ],
         operands: [
             Operand("IMAGE", SharedOptions.image, help: "The converted image."),
@@ -26,10 +26,7 @@ enum UnpackCommand {
     )
 
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
-        let image = try Images.source(
-            Images.name(arguments.operands[0]),
-            SharedOptions.selection(arguments, .converted)
-        )
+        let image = try Images.converted(arguments)
         let directory = arguments.operands[1]
         guard CurrentProcess.isRoot else {
             throw Failure(.denied, "unpacking needs root, for owners and devices; run it with sudo")

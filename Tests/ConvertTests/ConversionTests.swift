@@ -11,7 +11,7 @@ import Testing
 
 @Suite("Conversion")
 struct ConversionTests {
-    private static func layers() -> [[UInt8]] {
+    static func layers() -> [[UInt8]] {
         var generator = SeededGenerator(seed: 9)
         let random = generator.bytes(300_000)
         let lower =
@@ -26,7 +26,7 @@ struct ConversionTests {
     }
 
     /// Stores an image of the layers, every second one compressed.
-    private static func store(
+    static func store(
         _ layers: [[UInt8]],
         in layout: OCILayout,
         diffID: (Int, Digest) -> Digest = { $1 }
@@ -54,7 +54,7 @@ struct ConversionTests {
         _ = try layout.put(manifest: manifest.serialized(), mediaType: .manifest, tag: "source")
     }
 
-    private static func convert(
+    static func convert(
         _ layout: OCILayout,
         to directory: String,
         options: ConversionOptions

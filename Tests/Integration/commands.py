@@ -97,26 +97,31 @@ class Lazypull:
         """Checks, with whatever outcome."""
         return self.run("check", *options, image)
 
-    def unpack(self, image: str, target: Path) -> Path:
+    def unpack(self, image: str, target: Path, *options: str) -> Path:
         """Lays an image out as files, and must succeed."""
-        self.run("unpack", "--quiet", image, target).assert_done()
+        self.run("unpack", "--quiet", *options, image, target).assert_done()
         return target
 
-    def mount(self, image: str, cache: Path, target: Path | None = None) -> Mounted:
+    def mount(
+        self, image: str, cache: Path, target: Path | None = None, *options: str
+    ) -> Mounted:
         """Mounts in the foreground, so that the process is ours, and must succeed."""
-        mounted = self.try_mount(image, cache, target)
+        mounted = self.try_mount(image, cache, target, *options)
         assert isinstance(mounted, Mounted), mounted
         return mounted
 
-    def try_mount(self, image: str, cache: Path, target: Path | None = None) -> Mounted | Result:
+    def try_mount(
+        self, image: str, cache: Path, target: Path | None = None, *options: str
+    ) -> Mounted | Result:
         """Mounts in the foreground, or says how the run ended."""
         self._mounts += 1
         if target is None:
             target = self.workspace.directory(f"mount{self._mounts}")
         log = self.workspace / f"mount{self._mounts}.log"
         process = self.start(
-            "mount", "--foreground", "--cache-dir", cache, "--log-file", log, image, target
-        )
+            "mount", "--foreground", "--cache-dir", cache, "--log-file", log, *options, image,
+            target,
+        )  # fmt: skip
         mounted = Mounted(target, log, process)
         # The mount table says nothing: a dead process may have left a mount there. And while the
         # new one is tried by its own process, it is busy.
