@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
@@ -16,10 +15,11 @@ import judges
 import layers
 import oci
 import rafs
+import recorded
 import tree
 from cases import RANDOM_SEEDS, STACKS
 from layers import MergedTree
-from tarball import NANOSECOND, Dialect, Kind
+from tarball import Dialect, Kind
 from workspace import Workspace
 
 TREE_KINDS = {
@@ -90,28 +90,7 @@ def test_differences_name_every_attribute(workspace: Workspace) -> None:
 def test_walk_agrees_with_recorded_tree(fixtures: Path, workspace: Workspace) -> None:
     """umoci's unpacking of the foreign image, read by us, is the tree recorded with it."""
     unpacked = judges.umoci(oci.Layout(fixtures / "foreign"), "latest", workspace / "umoci")
-    recorded = [
-        json.loads(line)
-        for line in (fixtures / "expected" / "foreign.tree.jsonl").read_text().splitlines()
-    ]
-    assert len(unpacked) == len(recorded)
-    letters = {"file": "-", "directory": "d", "symlink": "l", "character device": "c",
-               "block device": "b"}  # fmt: skip
-    for line in recorded:
-        path = line["p"].encode("utf-8", "surrogateescape").lstrip(b"/") or b"."
-        record = unpacked[path]
-        assert letters[record.kind] == line["t"], path
-        assert (record.mode, record.uid, record.gid) == (int(line["mode"], 8), line["u"], line["g"])
-        assert dict(record.xattrs) == {
-            name: bytes.fromhex(value) for name, value in line.get("x", {}).items()
-        }
-        if record.kind != "directory":
-            assert record.nlink == line["nl"]
-            assert record.mtime_ns // NANOSECOND == line["mt"]
-        if record.kind == "file":
-            assert (record.size, record.digest[:16]) == (line["sz"], line["h"])
-        if "dev" in line:
-            assert list(record.rdev) == line["dev"]
+    tree.assert_same(recorded.foreign_tree(fixtures), recorded.as_recorded(unpacked))
 
 
 def test_kernel_mounts_what_nydus_converted(fixtures: Path, workspace: Workspace) -> None:
