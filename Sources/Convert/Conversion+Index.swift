@@ -38,6 +38,8 @@ extension Conversion {
                 continue
             }
             let image = try source.resolve(manifest)
+            // An older conversion that has lost its mark.
+            if allPlatforms, image.manifest.bootstrapLayer != nil { continue }
             var original = manifest
             // The tag is the source's.
             original.annotations = original.annotations

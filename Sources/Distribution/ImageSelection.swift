@@ -32,15 +32,25 @@ package struct ImageSelection: Sendable {
     /// - Parameters:
     ///   - manifests: the index's manifests, indexes in it unfolded.
     ///   - place: where they come from, for the error.
+    ///   - isConverted: reads a manifest and tells whether it is a converted image's; called where
+    ///     the index does not say it of any: `skopeo copy --all` of before 2023 drops the mark.
     /// - Returns: the one that fits.
-    /// - Throws: `ContentError` if there is none, or are several.
-    func choose(among manifests: [Descriptor], place: String) throws(ContentError) -> Descriptor {
+    /// - Throws: `ContentError` if there is none, or are several; what `isConverted` throws.
+    func choose(
+        among manifests: [Descriptor],
+        place: String,
+        isConverted: (Descriptor) throws(ContentError) -> Bool
+    ) throws(ContentError) -> Descriptor {
         let images = manifests.filter { !$0.isAttestation }
         if let only = images.first, images.count == 1, only.platform == nil { return only }
         let platform = platform ?? .current
         var fitting = images.filter { $0.platform.map { platform.accepts($0) } ?? false }
-        if Set(fitting.map(\.isMarkedAsConverted)).count > 1 {
-            fitting.removeAll { $0.isMarkedAsConverted != (form == .converted) }
+        var forms = fitting.map(\.isMarkedAsConverted)
+        if fitting.count > 1, !forms.contains(true) {
+            for index in forms.indices { forms[index] = try isConverted(fitting[index]) }
+        }
+        if Set(forms).count > 1 {
+            fitting = zip(fitting, forms).filter { $0.1 == (form == .converted) }.map(\.0)
         }
         guard let only = fitting.first, fitting.count == 1 else {
             let platforms = images.map { $0.platform?.description ?? "none" }.prefix(20)

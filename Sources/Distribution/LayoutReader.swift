@@ -19,8 +19,14 @@ struct LayoutReader<Files: LayoutFiles> {
         let root = try findRoot()
         var chosen = root
         if root.mediaType.isIndex {
-            let place = "\(name): index \(root.digest)"
-            chosen = try selection.choose(among: try leaves(of: root), place: place)
+            chosen = try selection.choose(
+                among: try leaves(of: root),
+                place: "\(name): index \(root.digest)"
+            ) { (descriptor) throws(ContentError) in
+                let bytes = try document(descriptor, "manifest")
+                let manifest = try Manifest(parsing: bytes, mediaType: descriptor.mediaType)
+                return manifest.bootstrapLayer != nil
+            }
         }
         let image = try resolve(chosen)
         // What index.json says of an image is not asked: it may come from the tool that copied it.

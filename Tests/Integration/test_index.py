@@ -149,6 +149,29 @@ def test_keep_original(
         assert (mounted.path / "arch").read_bytes() == HERE.encode() * 1000
 
 
+def test_lost_mark(layout: oci.Layout, lazypull: Lazypull) -> None:
+    """An old skopeo copies an index without what marks a conversion: the manifests still tell."""
+    source, target = layout.reference("many"), layout.reference("both")
+    lazypull.run("convert", "--keep-original", source, target).assert_done()
+    index = layout.manifest("both")
+    del index["manifests"][1]["artifactType"]
+    layout.set_tag("copied", layout.put_document(index, oci.INDEX))
+    copied = layout.reference("copied")
+    lazypull.check(copied, "--against", copied).assert_done()
+    again = lazypull.convert(copied, layout, "again")
+    assert again.digest == index["manifests"][1]["digest"]
+    # Of two originals, or two conversions, none is chosen.
+    for number in (0, 1):
+        twice = {**index, "manifests": [index["manifests"][number]] * 2}
+        layout.set_tag("twice", layout.put_document(twice, oci.INDEX))
+        lazypull.check(layout.reference("twice")).assert_refused(
+            "holds 2 images", codes=[EXIT_UNSUPPORTED]
+        )
+    options = ["--all-platforms", copied, layout.reference("all")]
+    lazypull.run("convert", *options).assert_done()
+    assert layout.manifest("all")["manifests"][0]["digest"] == again.digest
+
+
 def test_all_with_originals(layout: oci.Layout, lazypull: Lazypull) -> None:
     """Both options at once, and once more over their own result: the same bytes."""
     options = ["--all-platforms", "--keep-original"]
