@@ -64,6 +64,39 @@ def test_oci_archive_as_source(
     assert second.bootstrap_layer == converted.bootstrap_layer
 
 
+SOURCE_DIGEST = "containerd.io/snapshot/nydus-source-digest"
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_same_digests_from_everywhere(
+    threads: str,
+    source: oci.Layout,
+    converted: ConvertedImage,
+    lazypull: Lazypull,
+    workspace: Workspace,
+) -> None:
+    """Where the image lies and how many convert it does not show, but for what is not there."""
+    pack(source, workspace / "oci.tar")
+    skopeo(source.reference("source"), f"docker-archive:{workspace / 'docker.tar'}:app:v1")
+    target = oci.Layout(workspace / "target")
+    for image in (source.reference("source"), f"oci-archive:{workspace / 'oci.tar'}:source"):
+        for tag in ("first", "second"):
+            again = lazypull.convert(image, target, tag, "--threads", threads)
+            assert again.digest == converted.digest
+    from_docker = {
+        tag: lazypull.convert(
+            f"docker-archive:{workspace / 'docker.tar'}", target, tag, "--threads", threads
+        )
+        for tag in ("first", "second")
+    }
+    assert from_docker["first"].digest == from_docker["second"].digest
+    # Such an archive has no manifest whose digest could be told; all else is known.
+    manifest, expected = from_docker["first"].manifest, converted.manifest
+    digests = [document["annotations"].pop(SOURCE_DIGEST) for document in (manifest, expected)]
+    assert digests[1] == source.tags()["source"]["digest"] != digests[0]
+    assert manifest == expected
+
+
 def test_oci_archive_as_target(
     source: oci.Layout, converted: ConvertedImage, lazypull: Lazypull, workspace: Workspace
 ) -> None:

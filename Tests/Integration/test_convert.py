@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -56,20 +57,35 @@ def test_same_input_same_bytes(
     assert len(digests) == 1
 
 
+# A mount namespace without /dev/fuse, and a user without any capability or the way to get one.
+UNPRIVILEGED = [
+    "unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev && exec "$@"', "sh",
+    "setpriv", "--reuid", str(ORDINARY_USER), "--regid", str(ORDINARY_USER), "--clear-groups",
+    "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--",
+]  # fmt: skip
+
+
 def test_ordinary_user(source: oci.Layout, lazypull: Lazypull, workspace: Workspace) -> None:
-    """Without root, device nodes, owners and capabilities are converted all the same."""
+    """Without root, capabilities and FUSE, every kind of file is converted and checked."""
     expected = lazypull.convert(source.reference("source"), fresh(workspace, "roots"), "lazy")
     home = workspace.directory("home")
     shutil.chown(home, ORDINARY_USER, ORDINARY_USER)
+    where = {"cwd": home, "env": {"HOME": str(home), "PATH": "/usr/bin:/bin"}}
+    state = subprocess.run(
+        [*UNPRIVILEGED, "sh", "-c", "cat /proc/self/status; id -u; ls /dev"],
+        check=True, capture_output=True, text=True, **where,
+    ).stdout  # fmt: skip
+    capabilities = re.findall(r"^Cap(\w+):\t(\w+)$", state, re.MULTILINE)
+    assert {name for name, _ in capabilities} >= {"Inh", "Prm", "Eff", "Bnd", "Amb"}
+    assert {value for _, value in capabilities} == {"0" * 16}
+    # The user, and not one device.
+    assert state.endswith(f"\n{ORDINARY_USER}\n")
     # The build directory may be closed to others.
-    program = shutil.copy(lazypull.binary, home)
-    user = str(ORDINARY_USER)
+    program = Lazypull(Path(shutil.copy(lazypull.binary, home)), workspace)
     target = oci.Layout(home / "target")
-    Lazypull(Path(program), workspace).run(
-        "convert", source.reference("source"), target.reference("lazy"),
-        prefix=["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--"],
-        cwd=home, env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
-    ).assert_done()  # fmt: skip
+    original, lazy = source.reference("source"), target.reference("lazy")
+    for arguments in (["convert", original, lazy], ["check", lazy, "--against", original]):
+        program.run(*arguments, prefix=UNPRIVILEGED, **where).assert_done()
     assert ConvertedImage(target, "lazy").digest == expected.digest
 
 
