@@ -13,23 +13,42 @@ import Testing
 
 @Suite("Chunk dictionary")
 struct ChunkDictionaryTests {
+    private typealias Files = [(String, [UInt8])]
+
     /// Converts a layer of these files to a layout of its own.
     private static func convert(
-        _ files: [(String, [UInt8])],
+        _ files: Files,
+        in directory: borrowing TemporaryDirectory,
+        _ name: String,
+        chunkSize: UInt32 = 4096,
+        dictionary: ChunkDictionary = .empty
+    ) throws -> (image: OCILayout, report: ConversionReport) {
+        try convert(
+            layers: [files],
+            in: directory,
+            name,
+            chunkSize: chunkSize,
+            dictionary: dictionary
+        )
+    }
+
+    private static func convert(
+        layers files: [Files],
         in directory: borrowing TemporaryDirectory,
         _ name: String,
         chunkSize: UInt32 = 4096,
         dictionary: ChunkDictionary = .empty
     ) throws -> (image: OCILayout, report: ConversionReport) {
         let source = OCILayout(directory: "\(directory.path)/\(name)-source", tag: nil)
-        let tar = files.flatMap { TarBlocks.file($0, $1) } + TarBlocks.end
-        let layer = try source.putBlob(tar, mediaType: .layer)
+        let tars = files.map { $0.flatMap { TarBlocks.file($0, $1) } + TarBlocks.end }
+        let layers = try tars.map { try source.putBlob($0, mediaType: .layer) }
+        let diffIDs = layers.map { "\"\($0.digest.oci)\"" }.joined(separator: ",")
         let config =
             #"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["#
-            + #""\#(StreamingDigest.digest(of: tar).oci)"]}}"#
+            + #"\#(diffIDs)]}}"#
         let manifest = Manifest(
             config: try source.putBlob(Array(config.utf8), mediaType: .config),
-            layers: [layer]
+            layers: layers
         )
         _ = try source.put(manifest: manifest.serialized(), mediaType: .manifest, tag: "source")
         let target = OCILayout(directory: "\(directory.path)/\(name)", tag: "converted")
@@ -116,6 +135,71 @@ struct ChunkDictionaryTests {
         #expect(throws: Never.self) {
             try Bootstrap(bytes: bootstrap.rawSpan, layout: layout).tree()
         }
+    }
+
+    /// The digests of the chunks of each file of a layer's own tree, through the bootstrap that is
+    /// inlined in its blob.
+    private static func digests(
+        inlinedIn blob: Descriptor,
+        of image: OCILayout,
+        _ dictionary: ChunkDictionary
+    ) throws -> [String: [Digest]] {
+        let parts = BlobParts(try image.blobSource(blob))
+        let toc = try #require(try parts.tableOfContents())
+        let bytes = try parts.part(try #require(toc.entry(named: BlobTOC.Name.bootstrap)))
+        let own = try toc.entry(named: BlobTOC.Name.chunkDigests).map { try parts.part($0) } ?? []
+        let layout = try BootstrapLayout(bytes.rawSpan)
+        let tree = try Bootstrap(bytes: bytes.rawSpan, layout: layout).tree()
+        var result: [String: [Digest]] = [:]
+        for (name, node) in tree[FileTree.root].children {
+            result["\(name)"] = try tree[node].chunks.map { address in
+                let blob = layout.blobs[Int(address.blob)]
+                guard let id = blob.digest else {
+                    return try Digest(own.rawSpan, at: Int(address.index) * Digest.byteCount)
+                }
+                let number = try #require(
+                    dictionary.blobs.firstIndex { $0.descriptor.digest == id }
+                )
+                return try #require(dictionary.chunk(at: address.index, of: UInt16(number) + 1))
+                    .digest
+            }
+        }
+        return result
+    }
+
+    @Test func aLayersOwnBootstrapIsWholeWithTheDictionary() throws {
+        let directory = TemporaryDirectory()
+        let noise = Self.noise(40_000)
+        let base: [Files] = [
+            [("b", Array(noise[..<10_000]))], [("a", Array(noise[10_000..<20_000]))],
+        ]
+        let dictionary = try ChunkDictionary(
+            [try Self.convert(layers: base, in: directory, "base").image],
+            chunkSize: 4096
+        )
+        let layers: [Files] = [
+            [("old", Array(noise[..<20_000])), ("new", Array(noise[20_000...]))],
+            [("only-old", Array(noise[10_000..<20_000])), (".wh.old", [])],
+            [("only-new", Array(noise.reversed()))], [],
+        ]
+        let (image, report) = try Self.convert(
+            layers: layers,
+            in: directory,
+            "new",
+            dictionary: dictionary
+        )
+        // Each on its own: whatever the layers below and above, they can be merged.
+        for (files, layer) in zip(layers, report.layers) {
+            let found = try Self.digests(inlinedIn: layer.blob, of: image, dictionary)
+            #expect(Set(found.keys) == Set(files.map(\.0)))
+            for (name, content) in files {
+                let expected = stride(from: 0, to: content.count, by: 4096).map {
+                    StreamingDigest.digest(of: Array(content[$0..<min($0 + 4096, content.count)]))
+                }
+                #expect(found[name] == expected, "\(name)")
+            }
+        }
+        #expect(report.dictionaryBlobs.count == 2)
     }
 
     @Test func anotherChunkSizeIsRefused() throws {
