@@ -8,6 +8,12 @@
 #include "CLinux.h"
 
 #include <sched.h>
+#include <sys/uio.h>
+
+// linux/fs.h of 6.14; the headers that this is built with may be older.
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x00000080
+#endif
 
 int clinux_strerror(int code, char *buffer, size_t size) {
     // The GNU variant, which may return a constant text instead of filling the buffer.
@@ -27,4 +33,9 @@ int clinux_allowed_processors(void) {
     // CPU_COUNT is a macro; the set holds 1,024 processors, more are EINVAL.
     cpu_set_t set;
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : -1;
+}
+
+ssize_t clinux_read_uncached(int fd, void *buffer, size_t size, off_t offset) {
+    struct iovec part = {buffer, size};
+    return preadv2(fd, &part, 1, offset, RWF_DONTCACHE);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Arguments
+internal import ChunkCache
 internal import Distribution
 internal import Linux
 internal import Log
@@ -18,6 +19,19 @@ enum MountCommand {
         "cache-dir",
         value: OptionValue("DIR", .directory, fallback: defaultCacheDirectory),
         help: "Keep what is fetched in DIR, which no other process may use meanwhile."
+    )
+    private static let readAhead = Option(
+        "read-ahead",
+        value: OptionValue("BYTES", .integer(0...16_777_216), fallback: "524288"),
+        help: """
+            Fetch what lies around a miss as well: its request is extended to BYTES, the rest comes
+            when nothing else is wanted. With 0 only what is read is fetched.
+            """
+    )
+    private static let readDeadline = Option(
+        "read-deadline",
+        value: OptionValue("SECONDS", .integer(1...86_400), fallback: "300"),
+        help: "Fail a read whose data has not arrived after SECONDS."
     )
     private static let logFile = Option(
         "log-file",
@@ -43,7 +57,10 @@ enum MountCommand {
     private static let syntax = Syntax(
         name: "mount",
         summary: "Mount a converted image; its data arrives on first read",
-        options: [SharedOptions.platform, foreground, cacheDirectory, logFile, logLevel],
+        options: [
+            SharedOptions.platform, foreground, cacheDirectory, readAhead, readDeadline, logFile,
+            logLevel,
+        ],
         operands: [
             Operand("IMAGE", SharedOptions.image, help: "The converted image."),
             Operand("MOUNTPOINT", .directory, help: "An existing directory."),
@@ -74,6 +91,12 @@ enum MountCommand {
             cacheDirectory: arguments.text(cacheDirectory) ?? defaultCacheDirectory
         )
         options.isForeground = arguments.has(foreground)
+        options.limits.readAhead = ReadAhead(
+            requestBytes: UInt64(arguments.integer(readAhead) ?? 0)
+        )
+        options.limits.deadlineMilliseconds = arguments.integer(readDeadline).map {
+            UInt64($0) * 1000
+        }
         // In a daemon this returns twice: in the process that started it, and at the mount's end.
         let status = try MountSession.run(
             try Images.source(image, try SharedOptions.selection(arguments, .converted)),

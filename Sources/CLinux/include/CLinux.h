@@ -83,3 +83,4 @@ static inline int clinux_exit_status(int status) { return WEXITSTATUS(status); }
 int clinux_strerror(int code, char *buffer, size_t size);
 int clinux_set_thread_name(pthread_t thread, const char *name);
 int clinux_allowed_processors(void);
+ssize_t clinux_read_uncached(int fd, void *buffer, size_t size, off_t offset);
