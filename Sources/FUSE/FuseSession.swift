@@ -35,15 +35,29 @@ package final class FuseSession: @unchecked Sendable {
     ///   - filesystem: what is served.
     ///   - path: the directory to mount at.
     ///   - source: what the mount table shows as mounted.
+    ///   - restrictions: what else is forbidden; an ordinary user's mount forbids devices and
+    ///     setuid programs anyway.
     /// - Throws: `SystemError`.
     package init(
         _ filesystem: any FuseFilesystem,
         mountedAt path: String,
-        source: String
+        source: String,
+        restrictions: MountRestrictions = []
     ) throws(SystemError) {
         self.filesystem = filesystem
         numbers = NodeNumbers(root: filesystem.rootNode)
         ended = try EventFlag()
+        guard CurrentProcess.isRoot else {
+            let device = try UserMount.mount(
+                at: path,
+                source: source,
+                restrictions: restrictions,
+                maximumRead: Self.largestRead
+            )
+            descriptor = device.number
+            try open(device)
+            return
+        }
         let device = try OwnedDescriptor.open("/dev/fuse", O_RDWR | O_NONBLOCK)
         descriptor = device.number
         try open(device)
@@ -51,7 +65,7 @@ package final class FuseSession: @unchecked Sendable {
             source: source,
             at: path,
             type: Self.typeName,
-            isReadOnly: true,
+            restrictions: restrictions.union(.readOnly),
             options: "fd=\(descriptor),rootmode=40000,user_id=\(geteuid()),group_id=\(getegid()),"
                 + "allow_other,default_permissions,max_read=\(Self.largestRead)"
         )

@@ -49,7 +49,7 @@ package struct MountPoint: Sendable {
             guard try Liveness.probe(path, milliseconds: Self.patience) == .failed(ENOTCONN) else {
                 throw SystemError("mount", "\(path), where an image is mounted", code: EBUSY)
             }
-            try unmountFileSystem(at: path, lazily: true)
+            try detach()
             count += 1
         }
         return count
@@ -91,7 +91,14 @@ package struct MountPoint: Sendable {
     ///
     /// - Throws: `SystemError`: EINVAL if nothing is mounted here.
     package func detach() throws(SystemError) {
-        try unmountFileSystem(at: path, lazily: true)
+        try unmount(lazily: true)
+    }
+
+    private func unmount(lazily: Bool) throws(SystemError) {
+        guard CurrentProcess.isRoot else {
+            return try UserMount.unmount(at: path, lazily: lazily)
+        }
+        try unmountFileSystem(at: path, lazily: lazily)
     }
 
     /// Ends the mount.
@@ -100,10 +107,10 @@ package struct MountPoint: Sendable {
     /// - Throws: `SystemError`: EINVAL if nothing is mounted here.
     package func unmount() throws(SystemError) -> Bool {
         do {
-            try unmountFileSystem(at: path, lazily: false)
+            try unmount(lazily: false)
             return true
         } catch  where error.code == EBUSY {
-            try unmountFileSystem(at: path, lazily: true)
+            try detach()
             return false
         }
     }

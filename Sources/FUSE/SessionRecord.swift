@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CFuse
 import Glibc
 import Synchronization
 
@@ -41,18 +42,46 @@ final class SessionRecord: Sendable {
         hasInitRequest.store(true, ordering: .relaxed)
     }
 
-    /// An answer in its parts, before it is sent: the first is that to INIT.
+    /// An answer in its parts, before it is sent: the first is that to INIT, and is amended.
     func add(reply parts: UnsafeMutablePointer<iovec>?, count: Int32) {
         guard !hasInitReply.load(ordering: .relaxed) else { return }
         let parts = unsafe UnsafeBufferPointer(start: parts, count: Int(count))
+        unsafe amend(parts)
         initReply.withLock { reply in
             guard reply.isEmpty else { return }
-            for part in unsafe parts {
+            for index in parts.indices {
+                let part = unsafe parts[index]
                 unsafe reply.append(
                     contentsOf: UnsafeRawBufferPointer(start: part.iov_base, count: part.iov_len)
                 )
             }
         }
         hasInitReply.store(true, ordering: .relaxed)
+    }
+
+    /// Asks for what libfuse 3.14 has a name for and does not ask for: that names of one directory
+    /// are looked up side by side.
+    private func amend(_ parts: UnsafeBufferPointer<iovec>) {
+        // FUSE_PARALLEL_DIROPS; fuse_init_in and fuse_init_out have their flags at the same place.
+        let parallelLookups: UInt32 = 1 << 18
+        let place = 12
+        let offered = initRequest.withLock { request -> UInt32 in
+            guard request.count >= Self.requestHeaderSize + place + 4 else { return 0 }
+            return unsafe request.withUnsafeBytes {
+                unsafe $0.loadUnaligned(
+                    fromByteOffset: Self.requestHeaderSize + place,
+                    as: UInt32.self
+                )
+            }
+        }
+        guard offered & parallelLookups != 0, parts.count == 2,
+            unsafe parts[1].iov_len >= place + 4, let start = unsafe parts[1].iov_base
+        else { return }
+        let flags = unsafe start.loadUnaligned(fromByteOffset: place, as: UInt32.self)
+        unsafe start.storeBytes(
+            of: flags | parallelLookups,
+            toByteOffset: place,
+            as: UInt32.self
+        )
     }
 }

@@ -86,7 +86,12 @@ package final class MountEngine: Sendable {
         let turn = MountTurn(in: options.runtimeDirectory, log)
         let stale = try point.clearStale()
         if stale > 0 { log.warning("stale mount cleared", ["path": point.path, "mounts": stale]) }
-        let session = try FuseSession(filesystem, mountedAt: point.path, source: name)
+        let session = try FuseSession(
+            filesystem,
+            mountedAt: point.path,
+            source: name,
+            restrictions: options.restrictions
+        )
         turn.end()
         return session
     }

@@ -4,7 +4,7 @@ package import ChunkCache
 package import Distribution
 import FUSE
 import Glibc
-import Linux
+package import Linux
 package import Log
 
 /// How an image is mounted.
@@ -13,6 +13,8 @@ package struct MountOptions: Sendable {
     package var cacheDirectory: String
     /// Where the bits are kept that need not survive a reboot; nil for nowhere.
     package var runtimeDirectory: String?
+    /// What cannot be done through the mount, beside writing.
+    package var restrictions: MountRestrictions = []
     /// Whether the process stays in the foreground instead of becoming a daemon.
     package var isForeground = false
     /// How many threads serve the kernel.

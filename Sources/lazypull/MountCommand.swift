@@ -9,7 +9,7 @@ internal import Mount
 
 /// `lazypull mount`: mounts an image; bytes arrive on first read.
 enum MountCommand {
-    private static let defaultCacheDirectory = "/var/lib/lazypull/cache"
+    private static let cacheOfRoot = "/var/lib/lazypull/cache"
     private static let foreground = Option(
         "foreground",
         short: "f",
@@ -17,7 +17,11 @@ enum MountCommand {
     )
     private static let cacheDirectory = Option(
         "cache-dir",
-        value: OptionValue("DIR", .directory, fallback: defaultCacheDirectory),
+        value: OptionValue(
+            "DIR",
+            .directory,
+            defaultText: "\(cacheOfRoot); for ordinary users lazypull in XDG_CACHE_HOME or ~/.cache"
+        ),
         help: "Keep what is fetched in DIR, which no other process may use meanwhile."
     )
     private static let readAhead = Option(
@@ -38,7 +42,10 @@ enum MountCommand {
         value: OptionValue(
             "FILE",
             .file,
-            defaultText: "standard error in the foreground, else mount.log in the cache directory"
+            defaultText: """
+                standard error in the foreground, else the journal, or where there is none mount.log
+                in the cache directory
+                """
         ),
         help: "Append the log to FILE."
     )
@@ -52,6 +59,15 @@ enum MountCommand {
         help: "Log events that matter at least this much."
     )
 
+    /// What mount(8) asks for beside what this applet's own options are.
+    private static let restrictions = Option(
+        "restrict",
+        value: OptionValue("WHAT", .choice(["nosuid", "nodev", "noexec"])),
+        isRepeatable: true,
+        isHidden: true,
+        help: "Mount with this restriction."
+    )
+
     static let applet = Applet(syntax: syntax, run: run)
 
     private static let syntax = Syntax(
@@ -59,7 +75,7 @@ enum MountCommand {
         summary: "Mount a converted image; its data arrives on first read",
         options: [
             SharedOptions.platform, foreground, cacheDirectory, readAhead, readDeadline, logFile,
-            logLevel,
+            logLevel, restrictions,
         ],
         operands: [
             Operand("IMAGE", SharedOptions.image, help: "The converted image."),
@@ -68,28 +84,47 @@ enum MountCommand {
     )
 
     /// The log the options ask for.
-    private static func logger(_ arguments: ParsedArguments) throws -> Logger {
+    private static func logger(
+        _ arguments: ParsedArguments,
+        _ cacheDirectory: String
+    ) throws -> Logger {
         let level = arguments.text(logLevel).flatMap(LogLevel.init(name:)) ?? .info
         var path = arguments.text(logFile)
         if path == nil, !arguments.has(foreground) {
             // A daemon has no terminal to complain on, and what goes wrong must be found somewhere.
-            let directory = arguments.text(cacheDirectory) ?? defaultCacheDirectory
-            try FileSystem.makeDirectories(directory, mode: 0o700)
-            path = "\(directory)/mount.log"
+            if let journal = Logger(level: level, journal: nil) { return journal }
+            try FileSystem.makeDirectories(cacheDirectory, mode: 0o700)
+            path = "\(cacheDirectory)/mount.log"
         }
         guard let path else { return Logger(level: level) }
         let file = try FileSystem.openForAppending(path)
         return Logger(level: level, owning: file.release())
     }
 
+    /// Where chunks are kept if nothing else is said.
+    private static func usualCacheDirectory() throws -> String {
+        if CurrentProcess.isRoot { return cacheOfRoot }
+        // The base directory specification: a relative path is to be passed over.
+        if let base = CurrentProcess.environment("XDG_CACHE_HOME"), base.hasPrefix("/") {
+            return "\(base)/lazypull"
+        }
+        guard let home = CurrentProcess.environment("HOME"), home.hasPrefix("/") else {
+            throw UsageError("there is no home directory for a cache; name one with --cache-dir")
+        }
+        return "\(home)/.cache/lazypull"
+    }
+
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
         let image = try Images.name(arguments.operands[0])
-        guard CurrentProcess.isRoot else {
-            throw Failure(.denied, "mounting needs root; run it with sudo")
+        let directory = try arguments.text(cacheDirectory) ?? usualCacheDirectory()
+        var options = MountOptions(cacheDirectory: directory)
+        for word in arguments.texts(restrictions) {
+            switch word {
+            case "nosuid": options.restrictions.insert(.noSetUserID)
+            case "nodev": options.restrictions.insert(.noDevices)
+            default: options.restrictions.insert(.noPrograms)
+            }
         }
-        var options = MountOptions(
-            cacheDirectory: arguments.text(cacheDirectory) ?? defaultCacheDirectory
-        )
         options.isForeground = arguments.has(foreground)
         options.limits.readAhead = ReadAhead(
             requestBytes: UInt64(arguments.integer(readAhead) ?? 0)
@@ -102,7 +137,7 @@ enum MountCommand {
             try Images.source(image, try SharedOptions.selection(arguments, .converted)),
             at: arguments.operands[1],
             options: options,
-            log: try logger(arguments)
+            log: try logger(arguments, directory)
         )
         return ExitCode(rawValue: status) ?? .failed
     }

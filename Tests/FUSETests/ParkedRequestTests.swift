@@ -62,7 +62,14 @@ struct ParkedRequestTests {
         defer {
             for index in unsafe arguments.indices { unsafe free(arguments[index]) }
         }
-        let code = unsafe posix_spawnp(&process, words[0], nil, nil, &arguments, environ)
+        let code = unsafe posix_spawnp(
+            &process,
+            words[0],
+            nil,
+            nil,
+            &arguments,
+            clinux_environment()
+        )
         guard code == 0 else { throw SystemError("posix_spawn", words[0], code: code) }
         _ = mounted.filesystem.stalledReads.wait { $0.isEmpty ? nil : true }
         return process
@@ -176,7 +183,7 @@ struct ParkedRequestTests {
                 source: "dead",
                 at: point.path,
                 type: FuseSession.typeName,
-                isReadOnly: true,
+                restrictions: .readOnly,
                 options: "fd=\(device.number),rootmode=40000,user_id=0,group_id=0"
             )
         }

@@ -153,7 +153,10 @@ final class TinyFilesystem: FuseFilesystem {
     }
 
     func listXattrs(of node: UInt64, into reply: inout ReplyBuffer) throws(FuseFailure) {
-        for byte in "user.colour\0".utf8 { reply.append(byte) }
+        for byte in "user.colour".utf8 { reply.append(byte) }
+        // As the suffix of `system.posix_acl_access` is: none, even where nothing fits any more.
+        unsafe reply.append([UInt8]().span.bytes)
+        reply.append(0)
     }
 
     func statistics() -> FuseStatistics {
