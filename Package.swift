@@ -80,7 +80,7 @@ let package = Package(
                 name: "lazypull",
                 dependencies: [
                     "Arguments", "Log", "Linux", "Content", "OCI", "Distribution", "Layers",
-                    "Convert", "Check", "Mount", "Unpack",
+                    "ChunkCache", "Convert", "Check", "Mount", "Unpack",
                 ],
                 swiftSettings: swiftSettings,
                 linkerSettings: [

@@ -7,7 +7,15 @@
 
 #include "CLinux.h"
 
+#include <errno.h>
 #include <sched.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+// linux/fs.h of 6.14; the headers that this is built with may be older.
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x00000080
+#endif
 
 int clinux_strerror(int code, char *buffer, size_t size) {
     // The GNU variant, which may return a constant text instead of filling the buffer.
@@ -28,3 +36,37 @@ int clinux_allowed_processors(void) {
     cpu_set_t set;
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : -1;
 }
+
+ssize_t clinux_read_uncached(int fd, void *buffer, size_t size, off_t offset) {
+    struct iovec part = {buffer, size};
+    return preadv2(fd, &part, 1, offset, RWF_DONTCACHE);
+}
+
+int clinux_receive_descriptor(int socket) {
+    // The macros of cmsg(3) work on an aligned buffer, and mean nothing to Swift.
+    char byte;
+    struct iovec part = {&byte, 1};
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr message = {0};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.bytes;
+    message.msg_controllen = sizeof control.bytes;
+    // The sender has ended: without a descriptor there is nothing to wait for.
+    if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) == -1) return -1;
+    struct cmsghdr *first = CMSG_FIRSTHDR(&message);
+    if (!first || first->cmsg_type != SCM_RIGHTS || first->cmsg_len != CMSG_LEN(sizeof(int))) {
+        errno = EBADMSG;
+        return -1;
+    }
+    int descriptor;
+    memcpy(&descriptor, CMSG_DATA(first), sizeof descriptor);
+    int flags = fcntl(descriptor, F_GETFL);
+    if (flags == -1 || fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == -1) return -1;
+    return descriptor;
+}
+
+char **clinux_environment(void) { return environ; }

@@ -24,6 +24,7 @@ extension BackingFile {
     ///   - key: the digest of the chunk records in force.
     ///   - chunkCount: the number of chunks.
     ///   - viewSize: the size of the uncompressed view, in bytes.
+    ///   - pool: keeps the descriptors.
     /// - Returns: the open file.
     /// - Throws: `SystemError` if the directory does not take the files.
     static func open(
@@ -31,7 +32,8 @@ extension BackingFile {
         blob: Digest,
         key: Digest,
         chunkCount: Int,
-        viewSize: UInt64
+        viewSize: UInt64,
+        pool: DescriptorPool
     ) throws(SystemError) -> BackingFile {
         try FileSystem.makeDirectories(paths.directory, mode: 0o700)
         let data = try openData(paths, viewSize)
@@ -50,10 +52,11 @@ extension BackingFile {
         let durable = try OwnedDescriptor.open(paths.durableBits, O_RDWR)
         let mapping = try mapRuntimeBits(paths.runtimeBits, header, words)
         return BackingFile(
-            data: FileStorage(data, paths.data),
-            durableFile: FileStorage(durable, paths.durableBits),
+            data: try FileStorage(data, paths.data, pool),
+            durableFile: try FileStorage(durable, paths.durableBits, pool),
             durableWords: words,
-            bits: ChunkBitmap(mapping, chunkCount: chunkCount)
+            bits: ChunkBitmap(mapping, chunkCount: chunkCount),
+            runtimePath: paths.runtimeBits
         )
     }
 

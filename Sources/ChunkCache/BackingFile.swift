@@ -20,6 +20,7 @@ import Synchronization
 final class BackingFile: Sendable {
     private let data: any CacheStorage
     private let durableFile: any CacheStorage
+    private let runtimePath: String?
     private let bits: ChunkBitmap
     /// The words that are in the durable file; one flush at a time.
     private let durable: Mutex<[UInt64]>
@@ -31,15 +32,18 @@ final class BackingFile: Sendable {
     ///   - durableFile: the durable bitmap's file, whose header is written.
     ///   - durableWords: the words it holds.
     ///   - bits: the runtime bits.
+    ///   - runtimePath: the file they are in, which `close` removes; nil if they are in none.
     init(
         data: any CacheStorage,
         durableFile: any CacheStorage,
         durableWords: [UInt64],
-        bits: consuming ChunkBitmap
+        bits: consuming ChunkBitmap,
+        runtimePath: String? = nil
     ) {
         self.data = data
         self.durableFile = durableFile
         self.bits = bits
+        self.runtimePath = runtimePath
         durable = Mutex(durableWords)
     }
 
@@ -96,9 +100,22 @@ final class BackingFile: Sendable {
                 bits.keep(durable)
                 return error
             }
-            return record(words, in: &durable)
+            let failure = record(words, in: &durable)
+            // It has been read, and the reader's kernel keeps that, or will be from storage.
+            data.dropPages()
+            return failure
         }
         if let failure { throw failure }
+    }
+
+    /// Makes everything durable, and removes the runtime bits, which then say nothing more.
+    ///
+    /// Nothing may be stored after it.
+    ///
+    /// - Throws: `SystemError`; the runtime bits stay.
+    func close() throws(SystemError) {
+        try flush()
+        if let runtimePath { try FileSystem.removeFile(runtimePath) }
     }
 
     /// Writes the words that have changed: bits only appear, so a torn write loses some and adds

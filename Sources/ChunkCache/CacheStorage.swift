@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
 import Linux
+import Synchronization
 
 /// A file of the cache: what is done with it, and nothing else, so that tests can record it and
 /// make it fail.
@@ -23,30 +25,123 @@ protocol CacheStorage: Sendable {
     ///
     /// - Throws: `SystemError`; anything written since the last time may be lost.
     func synchronize() throws(SystemError)
+
+    /// Takes what is on storage out of memory.
+    func dropPages()
 }
 
-/// A file of the file system.
+/// A file of the file system, which is open while it is used, and longer if a pool has room.
 final class FileStorage: CacheStorage {
-    private let descriptor: OwnedDescriptor
-    private let path: String
+    /// What tells the file from another one of its name.
+    private struct Identity: Equatable {
+        var device: UInt64
+        var inode: UInt64
+        var generation: UInt32
 
-    init(_ descriptor: consuming OwnedDescriptor, _ path: String) {
-        self.descriptor = descriptor
+        init(_ file: borrowing OwnedDescriptor, _ path: String) throws(SystemError) {
+            let status = try file.status(path)
+            device = status.device
+            inode = status.inode
+            generation = file.inodeGeneration
+        }
+    }
+
+    private let path: String
+    private let pool: DescriptorPool
+    private let identity: Identity
+    private let slot = DescriptorSlot()
+    /// Whether reads bring no pages in.
+    ///
+    /// The reader's own page cache holds what was read: twice is
+    /// once too often.
+    private let readsUncached = Atomic(true)
+    /// Whether the descriptor is kept in use because of bytes that were written and not
+    /// synchronized: the kernel tells a failure to write them back to those who had the file open.
+    private let isDirty = Atomic(false)
+
+    /// The file that is open, from now on opened by its path.
+    ///
+    /// - Parameters:
+    ///   - file: opened for reading and writing.
+    ///   - path: where it is; another file there later is an error.
+    ///   - pool: keeps the descriptor.
+    /// - Throws: `SystemError`.
+    init(
+        _ file: consuming OwnedDescriptor,
+        _ path: String,
+        _ pool: DescriptorPool
+    ) throws(SystemError) {
+        identity = try Identity(file, path)
         self.path = path
+        self.pool = pool
+        // Closed here and opened when it is first used: most blobs of most images are not.
+    }
+
+    deinit {
+        if isDirty.load(ordering: .acquiring) { slot.release() }
+        _ = slot.close()
+    }
+
+    /// Runs the body with the file's descriptor.
+    private func withDescriptor<T>(
+        _ body: (Int32) throws(SystemError) -> T
+    ) throws(SystemError) -> T {
+        let number: Int32
+        if let open = slot.acquire() { number = open } else { number = try open() }
+        defer { slot.release() }
+        return try body(number)
+    }
+
+    private func open() throws(SystemError) -> Int32 {
+        try pool.open(slot) { () throws(SystemError) in
+            let file = try OwnedDescriptor.open(path, O_RDWR | O_NOFOLLOW)
+            guard try Identity(file, path) == identity else {
+                throw SystemError("open again", path, code: ESTALE)
+            }
+            return file
+        }
     }
 
     func read(
         into buffer: UnsafeMutableRawBufferPointer,
         at offset: UInt64
     ) throws(SystemError) -> Int {
-        try unsafe descriptor.read(into: buffer, at: offset, path)
+        try withDescriptor { number throws(SystemError) in
+            if readsUncached.load(ordering: .relaxed) {
+                switch try unsafe UncachedRead.perform(number, into: buffer, at: offset, path) {
+                case .bytes(let count): return count
+                case .unsupported: readsUncached.store(false, ordering: .relaxed)
+                }
+            }
+            return try OwnedDescriptor.borrowing(number) { file throws(SystemError) in
+                try unsafe file.read(into: buffer, at: offset, path)
+            }
+        }
     }
 
     func write(_ bytes: RawSpan, at offset: UInt64) throws(SystemError) {
-        try descriptor.write(bytes, at: offset, path)
+        try withDescriptor { number throws(SystemError) in
+            if !isDirty.exchange(true, ordering: .acquiring) { _ = slot.acquire() }
+            try OwnedDescriptor.borrowing(number) { file throws(SystemError) in
+                try file.write(bytes, at: offset, path)
+            }
+        }
     }
 
     func synchronize() throws(SystemError) {
-        try descriptor.synchronizeData(path)
+        try withDescriptor { number throws(SystemError) in
+            // Before the call: what is written during it may not be in it.
+            let wasDirty = isDirty.exchange(false, ordering: .acquiringAndReleasing)
+            defer { if wasDirty { slot.release() } }
+            try OwnedDescriptor.borrowing(number) { file throws(SystemError) in
+                try file.synchronizeData(path)
+            }
+        }
+    }
+
+    func dropPages() {
+        try? withDescriptor { number throws(SystemError) in
+            OwnedDescriptor.borrowing(number) { $0.dropPages() }
+        }
     }
 }

@@ -24,8 +24,13 @@ package final class ChunkCache: Sendable {
         var key: Digest
     }
 
+    private struct OpenBlob {
+        var blob: CachedBlob
+        var users: Int
+    }
+
     private struct Blobs {
-        var byKey: [BlobKey: CachedBlob] = [:]
+        var byKey: [BlobKey: OpenBlob] = [:]
         var lastNumber: UInt32 = 0
         var isClosed = false
     }
@@ -38,18 +43,27 @@ package final class ChunkCache: Sendable {
     private let blobs: BlobList
     private let scheduler: FetchScheduler
     private let flusher: Flusher
+    private let pool: DescriptorPool
 
     /// The open blobs, apart from the cache so that the flusher's thread does not keep it alive.
     private final class BlobList: Sendable {
         let blobs = Mutex(Blobs())
 
         func flush(_ log: Logger) {
-            for blob in blobs.withLock({ Array($0.byKey.values) }) {
+            for open in blobs.withLock({ Array($0.byKey.values) }) {
                 do throws(SystemError) {
-                    try blob.backing.flush()
+                    try open.blob.backing.flush()
                 } catch {
-                    log.error("cache is not durable", ["blob": blob.digest, "cause": error])
+                    log.error("cache is not durable", ["blob": open.blob.digest, "cause": error])
                 }
+            }
+        }
+
+        func close(_ blob: CachedBlob, _ log: Logger) {
+            do throws(SystemError) {
+                try blob.backing.close()
+            } catch {
+                log.error("cache is not durable", ["blob": blob.digest, "cause": error])
             }
         }
     }
@@ -60,14 +74,16 @@ package final class ChunkCache: Sendable {
     ///   - directory: where the chunks are kept.
     ///   - runtimeDirectory: where the bits are kept that need not survive a reboot; nil for
     ///     nowhere: then a process that is killed leaves only what was made durable.
-    ///   - fetchThreads: how many requests to blob sources are made at once.
+    ///   - limits: how much is done at once, and how long a read waits.
+    ///   - openFiles: how many backing files are kept open at most.
     ///   - log: takes the true causes of reads that fail.
     /// - Throws: `SystemError`: EWOULDBLOCK if another process owns the directory; `ContentError`
     ///   if there is no memory.
     package init(
         directory: String,
         runtimeDirectory: String?,
-        fetchThreads: Int = 8,
+        limits: FetchLimits = FetchLimits(),
+        openFiles: Int = 512,
         log: Logger
     ) throws {
         try FileSystem.makeDirectories(directory, mode: 0o700)
@@ -75,13 +91,14 @@ package final class ChunkCache: Sendable {
         self.directory = directory
         self.runtimeDirectory = Self.runtimeDirectory(of: directory, in: runtimeDirectory, log)
         self.log = log
+        pool = DescriptorPool(limit: openFiles)
         let blobs = BlobList()
         let flusher = try Flusher { blobs.flush(log) }
         self.blobs = blobs
         self.flusher = flusher
         do {
             scheduler = try FetchScheduler(
-                threadCount: fetchThreads,
+                limits,
                 counters: counters,
                 log: log,
                 onStored: { flusher.add($0) }
@@ -147,34 +164,69 @@ package final class ChunkCache: Sendable {
         }
         let blobKey = BlobKey(digest: digest, key: key)
         return try blobs.blobs.withLock { blobs in
-            if let blob = blobs.byKey[blobKey] { return blob }
-            let name = "\(digest.hex)-\(key.hex)"
-            let paths = BackingPaths(
-                directory: "\(directory)/blobs/\(name)",
-                runtimeBits: runtimeDirectory.map { "\($0)/\(name)" }
-            )
-            let backing = try BackingFile.open(
-                paths,
-                blob: digest,
-                key: key,
-                chunkCount: table.count,
-                viewSize: viewSize
-            )
+            if let open = blobs.byKey[blobKey] {
+                blobs.byKey[blobKey]?.users += 1
+                return open.blob
+            }
+            let backing = try openBacking(digest, key, table.count, viewSize)
             blobs.lastNumber += 1
             let blob = CachedBlob(
                 digest,
+                key: key,
                 number: blobs.lastNumber,
                 table: table,
                 coding: coding,
                 source: source,
                 backing: backing,
-                viewSize: viewSize
+                viewSize: viewSize,
+                onMark: { [scheduler] blob, chunk in scheduler.advance(blob, at: chunk) }
             )
             try blob.checkDisjoint()
-            blobs.byKey[blobKey] = blob
+            blobs.byKey[blobKey] = OpenBlob(blob: blob, users: 1)
             scheduler.add(blob)
             return blob
         }
+    }
+
+    private func openBacking(
+        _ digest: Digest,
+        _ key: Digest,
+        _ chunkCount: Int,
+        _ viewSize: UInt64
+    ) throws(SystemError) -> BackingFile {
+        let name = "\(digest.hex)-\(key.hex)"
+        let paths = BackingPaths(
+            directory: "\(directory)/blobs/\(name)",
+            runtimeBits: runtimeDirectory.map { "\($0)/\(name)" }
+        )
+        return try BackingFile.open(
+            paths,
+            blob: digest,
+            key: key,
+            chunkCount: chunkCount,
+            viewSize: viewSize,
+            pool: pool
+        )
+    }
+
+    /// Ends one use of a blob; with the last, its cache is made durable and closed.
+    ///
+    /// - Parameter blob: from `open`, which is called as often as this; not read from any more.
+    package func close(_ blob: CachedBlob) {
+        let key = BlobKey(digest: blob.digest, key: blob.key)
+        // Most of the work before the lock; a failure will show again.
+        try? blob.backing.flush()
+        let isLast = blobs.blobs.withLock { blobs in
+            guard let open = blobs.byKey[key], open.blob === blob else { return false }
+            blobs.byKey[key]?.users -= 1
+            guard open.users == 1 else { return false }
+            // Under the lock, so that whoever opens the blob again finds its files complete.
+            scheduler.remove(blob)
+            self.blobs.close(blob, log)
+            blobs.byKey[key] = nil
+            return true
+        }
+        if isLast { log.debug("blob closed", ["blob": blob.digest]) }
     }
 
     /// Counts a read that was answered from what is here.
@@ -190,11 +242,24 @@ package final class ChunkCache: Sendable {
     /// - Parameters:
     ///   - slices: the parts of chunks that the read needs; what they leave out reads as zeros.
     ///   - byteCount: the length of the answer: at most 1 MiB.
+    ///   - lastChunk: the index of the file's last chunk, if the chunks from the last slice's to it
+    ///     follow each other in their blob: as far as a sequential reader's chunks are fetched
+    ///     ahead; nil for nothing ahead.
     ///   - waiter: gets the bytes or the error, exactly once.
-    package func fetch(_ slices: [CachedSlice], byteCount: Int, for waiter: any ReadWaiter) {
+    package func fetch(
+        _ slices: [CachedSlice],
+        byteCount: Int,
+        lastChunk: Int? = nil,
+        for waiter: any ReadWaiter
+    ) {
         counters.countRead(isHit: false)
-        scheduler.begin(PendingRead(slices, byteCount: byteCount, waiter: waiter))
+        scheduler.begin(
+            PendingRead(slices, byteCount: byteCount, waiter: waiter, lastChunk: lastChunk)
+        )
     }
+
+    /// How many backing files are open at the moment.
+    package var openFileCount: Int { pool.openCount }
 
     /// What has been done so far.
     package var statistics: CacheStatistics { counters.statistics }
@@ -211,7 +276,9 @@ package final class ChunkCache: Sendable {
         guard markClosed() else { return }
         scheduler.close()
         flusher.close()
-        flush()
+        for open in blobs.blobs.withLock({ Array($0.byKey.values) }) {
+            blobs.close(open.blob, log)
+        }
     }
 
     /// Ends without waiting, for a process that exits now: what is being fetched is lost, and what

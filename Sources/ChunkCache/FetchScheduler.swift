@@ -10,32 +10,37 @@ import Synchronization
 /// A read that misses is handed over and its caller goes on; the answer comes from here. The
 /// decisions are `FetchTable`'s; this runs them, outside of its lock.
 final class FetchScheduler: Sendable {
-    private typealias Table = FetchTable<PendingRead, [UInt8]>
+    typealias Table = FetchTable<PendingRead, [UInt8]>
 
-    private struct State {
+    struct State {
         var table: Table
         var blobs: [UInt32: CachedBlob] = [:]
+        var readers: [UInt32: SequentialReaders] = [:]
+        /// When a blob's backing file last refused a write: nothing is fetched ahead for a while.
+        var refusals: [UInt32: UInt64] = [:]
+        /// How many threads do jobs that no read waits for.
+        var aheadCount = 0
+        var isWatching = false
         var isClosed = false
     }
 
     /// How long a thread keeps its buffers' pages when there is nothing to fetch.
     private static let restMilliseconds = 1_000
     /// The largest answer: the most that the kernel asks for at once.
-    private static let largestRead = 1 << 20
+    static let largestRead = 1 << 20
     /// Adjacent chunks are fetched with one request of at most this many bytes.
     private static let mergeLimit: UInt64 = 4 << 20
 
     /// A monitor, though nobody waits on it: the thread sanitizer does not see that a `Mutex` of
     /// Synchronization, which is a bare futex, keeps threads apart.
-    private let state: Monitor<State>
-    /// Counts queued jobs; at the end it is raised once per thread.
-    private let work = Semaphore()
+    let state: Monitor<State>
+    /// Raised for every queued job, and at the end once per thread.
+    let work = Semaphore()
     private let threads = ThreadGroup()
-    private let threadCount: Int
+    let deadlines: ReadDeadlines
+    let limits: FetchLimits
     private let counters: CacheCounters
-    private let log: Logger
-    /// Blobs whose backing file has refused a write: said once.
-    private let refused = Mutex<Set<UInt32>>([])
+    let log: Logger
     /// Called with the number of bytes that were stored.
     private let onStored: @Sendable (Int) -> Void
 
@@ -43,21 +48,23 @@ final class FetchScheduler: Sendable {
     ///
     /// - Throws: `SystemError` or `ContentError` if there is no thread or memory.
     init(
-        threadCount: Int,
+        _ limits: FetchLimits,
         counters: CacheCounters,
         log: Logger,
         onStored: @escaping @Sendable (Int) -> Void
     ) throws {
         state = Monitor(State(table: Table(mergeLimit: Self.mergeLimit)))
-        self.threadCount = max(threadCount, 1)
+        self.limits = limits
+        deadlines = ReadDeadlines(limits.deadlineMilliseconds)
         self.counters = counters
         self.log = log
         self.onStored = onStored
         do {
-            for index in 0..<self.threadCount {
+            for index in 0..<limits.threads {
                 let desk = try Desk()
                 try threads.start(name: "fetch-\(index)") { self.work(desk) }
             }
+            try threads.start(name: "deadline") { self.watchDeadlines() }
         } catch {
             close()
             throw error
@@ -81,61 +88,23 @@ final class FetchScheduler: Sendable {
         state.update { $0.blobs[blob.number] = blob }
     }
 
-    /// Takes a read in.
-    ///
-    /// Its waiter is answered from another thread, or at once by this one if nothing is missing any
-    /// more or nothing can be done.
-    func begin(_ read: PendingRead) {
-        enum Action {
-            case answer
-            case wait(jobs: Int)
-            case fail(ContentError)
-        }
-        guard read.byteCount <= Self.largestRead else {
-            return read.waiter.fail(
-                ContentError(.limitExceeded, "a read of \(read.byteCount) bytes")
-            )
-        }
-        let action: Action = state.update { state in
-            guard !state.isClosed else {
-                return .fail(ContentError(.inputOutput, "the chunk cache is closed"))
-            }
-            // Under the lock: a chunk's bit is set before it leaves the table, so that one of the
-            // two shows it.
-            do throws(ContentError) {
-                let missing = try read.missingChunks()
-                if missing.isEmpty { return .answer }
-                return .wait(jobs: state.table.begin(read, missing: missing, priority: .demand))
-            } catch {
-                return .fail(error)
-            }
-        }
-        switch action {
-        case .wait(let jobs):
-            for _ in 0..<jobs { work.signal() }
-        case .answer:
-            answerHere(read)
-        case .fail(let error):
-            log.error("read failed", ["cause": error])
-            read.waiter.fail(error)
-        }
-    }
-
-    /// Answers a read whose chunks came between its caller's look and ours.
-    private func answerHere(_ read: PendingRead) {
-        do {
-            let memory = try AnonymousMemory(byteCount: max(read.byteCount, 1))
-            unsafe answer(Table.Finished(read: read, failure: nil, inMemory: [:]), memory.bytes)
-        } catch {
-            read.waiter.fail(ContentError(.inputOutput, "\(error)"))
+    /// Forgets a blob; whoever still reads from it gets an error.
+    func remove(_ blob: CachedBlob) {
+        state.update { state in
+            state.blobs[blob.number] = nil
+            state.readers[blob.number] = nil
+            state.refusals[blob.number] = nil
         }
     }
 
     /// Ends the threads after the jobs they have begun; all other reads fail.
     func close() {
         refuseReads()
-        for _ in 0..<threadCount { work.signal() }
+        for _ in 0..<limits.threads { work.signal() }
+        deadlines.close()
         threads.wait()
+        // Blobs know the scheduler, and it knows them.
+        state.update { $0.blobs = [:] }
     }
 
     /// Fails the reads whose jobs nobody has begun, and all that come.
@@ -146,24 +115,28 @@ final class FetchScheduler: Sendable {
             while let job = state.table.next() { jobs.append(job) }
             return jobs
         }
-        let error = ContentError(.inputOutput, "the chunk cache is closed")
-        for job in jobs {
-            for chunk in job.chunks { finish(chunk.key, .failed(error), nil) }
-        }
+        for job in jobs { fail(job, Self.closed) }
+    }
+
+    static let closed = ContentError(.inputOutput, "the chunk cache is closed")
+
+    /// Fails the reads that wait for a job's chunks.
+    private func fail(_ job: FetchJob, _ error: ContentError) {
+        for chunk in job.chunks { finish(chunk.key, .failed(error), nil) }
     }
 
     private func work(_ desk: Desk) {
         while true {
-            if !work.wait(milliseconds: Self.restMilliseconds) {
+            let (job, isClosed) = state.update { ($0.nextJob(limits), $0.isClosed) }
+            if let job {
+                perform(job, desk)
+                if job.priority != .demand { state.update { $0.aheadCount -= 1 } }
+            } else if isClosed {
+                return
+            } else if !work.wait(milliseconds: Self.restMilliseconds) {
                 desk.fetcher.rest()
                 desk.answer.discardPages()
                 work.wait()
-            }
-            let (job, isClosed) = state.update { ($0.table.next(), $0.isClosed) }
-            if let job {
-                perform(job, desk)
-            } else if isClosed {
-                return
             }
         }
     }
@@ -171,31 +144,46 @@ final class FetchScheduler: Sendable {
     private func perform(_ job: FetchJob, _ desk: Desk) {
         guard let first = job.chunks.first, let last = job.chunks.last else { return }
         guard let blob = state.update({ $0.blobs[first.key.blob] }) else {
-            preconditionFailure("only blobs that were added have reads")
+            return fail(job, ContentError(.inputOutput, "the image is no longer mounted"))
         }
         let count = Int(last.end - first.offset)
         do throws(ContentError) {
             try desk.fetcher.fetch(first.offset, count, from: blob.source)
         } catch {
-            logFailure(blob, first.offset, count, error)
-            for chunk in job.chunks { finish(chunk.key, .failed(error), desk) }
-            return
+            return retry(job, of: blob, count, error)
         }
         counters.countFetch(bytes: count)
-        for chunk in job.chunks {
-            let outcome = store(chunk, of: blob, from: first.offset, desk)
-            finish(chunk.key, outcome, desk)
+        // Whoever waits for the first chunk of a long request does not wait for the last.
+        for chunk in state.update({ $0.table.inOrderOfNeed(job.chunks) }) {
+            store(chunk, of: blob, from: first.offset, desk)
         }
         storeCompanions(job, of: blob, desk)
     }
 
-    /// Verifies a chunk that was fetched, and stores it.
+    /// After a request that failed: its chunks one by one, if there are several.
+    private func retry(_ job: FetchJob, of blob: CachedBlob, _ count: Int, _ error: ContentError) {
+        let offset = job.chunks[0].offset
+        guard job.chunks.count > 1 else {
+            return finish(job.chunks[0].key, .failed(error), nil) {
+                logFailure(blob, offset, count, error)
+            }
+        }
+        log.debug(
+            "request split",
+            ["blob": blob.digest, "offset": offset, "bytes": count, "cause": error]
+        )
+        let (jobs, isClosed) = state.update { ($0.table.split(job), $0.isClosed) }
+        for _ in 0..<jobs { work.signal() }
+        if isClosed { refuseReads() }
+    }
+
+    /// Verifies a chunk that was fetched, stores it, and answers the reads that waited for it.
     private func store(
         _ wanted: WantedChunk,
         of blob: CachedBlob,
         from start: UInt64,
         _ desk: Desk
-    ) -> Table.Outcome {
+    ) {
         var outcome = Table.Outcome.stored
         do throws(ContentError) {
             let index = Int(wanted.key.index)
@@ -205,15 +193,16 @@ final class FetchScheduler: Sendable {
                     try blob.backing.store(bytes, chunk: index, at: chunk.uncompressedOffset)
                     onStored(bytes.byteCount)
                 } catch {
-                    logRefusal(blob, error)
+                    noteRefusal(blob, error)
                     outcome = unsafe .inMemory(bytes.withUnsafeBytes { unsafe Array($0) })
                 }
             }
         } catch {
-            logFailure(blob, wanted.offset, Int(wanted.size), error)
-            return .failed(error)
+            return finish(wanted.key, .failed(error), desk) {
+                logFailure(blob, wanted.offset, Int(wanted.size), error)
+            }
         }
-        return outcome
+        finish(wanted.key, outcome, desk)
     }
 
     /// Stores what was decompressed together with chunks that were wanted, and is here for nothing.
@@ -245,22 +234,41 @@ final class FetchScheduler: Sendable {
         }
     }
 
-    private func finish(_ key: ChunkKey, _ outcome: Table.Outcome, _ desk: Desk?) {
-        let finished = state.update { $0.table.finish(key, outcome) }
+    /// Takes a chunk out of the table and answers the reads that waited for nothing else.
+    ///
+    /// - Parameters:
+    ///   - key: the chunk.
+    ///   - outcome: what became of it.
+    ///   - desk: where answers are put together; nil where all are failures.
+    ///   - ifWanted: called before the answers, if any read waited for the chunk.
+    private func finish(
+        _ key: ChunkKey,
+        _ outcome: Table.Outcome,
+        _ desk: Desk?,
+        ifWanted: () -> Void = {}
+    ) {
+        let (isWanted, finished) = state.update { state in
+            (state.table.isWaitedFor(key), state.table.finish(key, outcome))
+        }
+        if isWanted { ifWanted() }
         for read in finished {
-            if let desk {
+            if let failure = read.failure {
+                read.read.waiter.fail(failure)
+            } else if let desk {
                 unsafe answer(read, desk.answer.bytes)
             } else {
-                read.read.waiter.fail(
-                    read.failure ?? ContentError(.inputOutput, "the chunk cache is closed")
-                )
+                read.read.waiter.fail(Self.closed)
             }
         }
     }
 
-    private func answer(_ finished: Table.Finished, _ memory: UnsafeMutableRawBufferPointer) {
+    /// Answers a read that waits for nothing any more.
+    ///
+    /// - Parameters:
+    ///   - finished: the read; has not failed.
+    ///   - memory: for the answer; at least as long.
+    func answer(_ finished: Table.Finished, _ memory: UnsafeMutableRawBufferPointer) {
         let read = finished.read
-        if let failure = finished.failure { return read.waiter.fail(failure) }
         let buffer = unsafe UnsafeMutableRawBufferPointer(rebasing: memory[..<read.byteCount])
         do throws(ContentError) {
             if try unsafe read.assemble(into: buffer, finished.inMemory) {
@@ -291,8 +299,22 @@ final class FetchScheduler: Sendable {
     }
 
     /// The reads of such a blob go on, uncached.
-    private func logRefusal(_ blob: CachedBlob, _ error: SystemError) {
-        guard refused.withLock({ $0.insert(blob.number).inserted }) else { return }
+    private func noteRefusal(_ blob: CachedBlob, _ error: SystemError) {
+        let isFirst = state.update { state in
+            state.refusals.updateValue(CurrentProcess.monotonicNanoseconds, forKey: blob.number)
+                == nil
+        }
+        guard isFirst else { return }
         log.warning("chunks are not cached", ["blob": blob.digest, "cause": error])
+    }
+}
+
+extension FetchScheduler.State {
+    /// The next job that a thread is to do: some threads are left for what reads wait for.
+    mutating func nextJob(_ limits: FetchLimits) -> FetchJob? {
+        let isFree = aheadCount < limits.threads - limits.demandThreads
+        let job = table.next(least: isFree ? .fill : .demand)
+        if let job, job.priority != .demand { aheadCount += 1 }
+        return job
     }
 }

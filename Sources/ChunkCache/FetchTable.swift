@@ -8,6 +8,8 @@ package enum FetchPriority: Int, Sendable, Comparable, CaseIterable {
     case demand
     /// A trace of an earlier start says that it will be wanted next.
     case trace
+    /// A reader that goes straight on will come to it.
+    case ahead
     /// It lies beside something that was wanted.
     case neighbour
     /// Nothing else is to be done.
@@ -46,11 +48,13 @@ struct FetchJob: Equatable, Sendable {
 
 /// Who fetches which chunk, and who waits for it: decisions only, no lock, no thread, no I/O.
 ///
-/// 1. A chunk is in at most one job, from `begin` to its `finish`: it is fetched once, however many
-///    reads want it.
+/// 1. A chunk is in at most one job, from `begin` or `queue` to its `finish`: it is fetched once,
+///    however many reads want it.
 /// 2. A read waits for each of its chunks that was missing; the `finish` of the last one returns
 ///    it, with the first failure among them, if any. Every read is returned exactly once.
 /// 3. A chunk that failed is forgotten: the next read that wants it makes a new job.
+/// 4. A request that fails says nothing about each of its chunks: those that reads wait for are
+///    asked for once more, one by one.
 ///
 /// `Read` is whatever the caller wants back; `Bytes` is what a chunk that could not be stored hands
 /// to its waiters.
@@ -88,6 +92,9 @@ struct FetchTable<Read, Bytes> {
 
     /// The most stored bytes that chunks are merged to.
     private let mergeLimit: UInt64
+    /// When reads are to be given up, in order of arrival; those that are finished are passed over.
+    private var deadlines: [(number: UInt64, time: UInt64)] = []
+    private var firstDeadline = 0
     private var inFlight: [ChunkKey: InFlight] = [:]
     private var waiting: [UInt64: Waiting] = [:]
     /// Jobs that nobody has begun, by number.
@@ -116,16 +123,22 @@ struct FetchTable<Read, Bytes> {
     /// - Parameters:
     ///   - read: returned when all of them are finished.
     ///   - missing: the chunks; at least one, none twice.
+    ///   - companions: chunks that nobody waits for and that are in no job, to be fetched with
+    ///     them where they follow in the blob.
     ///   - priority: how soon they are wanted.
+    ///   - deadline: when to give the read up; later than that of every earlier read.
     /// - Returns: how many jobs were queued by it.
     mutating func begin(
         _ read: Read,
         missing: [WantedChunk],
-        priority: FetchPriority
+        with companions: [WantedChunk] = [],
+        priority: FetchPriority,
+        deadline: UInt64 = .max
     ) -> Int {
         lastNumber += 1
         let number = lastNumber
         waiting[number] = Waiting(read: read, missing: missing.count)
+        remember(deadline, of: number)
         var new: [WantedChunk] = []
         for chunk in missing {
             if let job = inFlight[chunk.key]?.job {
@@ -136,14 +149,50 @@ struct FetchTable<Read, Bytes> {
             }
             inFlight[chunk.key]?.waiters.append(number)
         }
-        let ranges = Self.ranges(of: new, limit: mergeLimit)
+        for chunk in companions { inFlight[chunk.key] = InFlight(job: 0) }
+        let ranges = Self.ranges(of: new + companions, limit: mergeLimit)
         for range in ranges { queue(range, priority) }
         return ranges.count
     }
 
+    /// Has chunks fetched that nobody waits for.
+    ///
+    /// - Parameters:
+    ///   - chunks: chunks that are in no job, none twice.
+    ///   - priority: how soon they are wanted.
+    ///   - limit: the most stored bytes of one job, unless a single chunk has more.
+    /// - Returns: how many jobs were queued by it.
+    mutating func queue(
+        ahead chunks: [WantedChunk],
+        priority: FetchPriority,
+        limit: UInt64
+    ) -> Int {
+        for chunk in chunks { inFlight[chunk.key] = InFlight(job: 0) }
+        let ranges = Self.ranges(of: chunks, limit: min(limit, mergeLimit))
+        for range in ranges { queue(range, priority) }
+        return ranges.count
+    }
+
+    /// Whether the chunk is in a job.
+    func isInFlight(_ key: ChunkKey) -> Bool { inFlight[key] != nil }
+
+    /// How many jobs wait to be begun.
+    var queuedCount: Int { queued.count }
+
+    /// The chunks, those that reads wait for before the others.
+    func inOrderOfNeed(_ chunks: [WantedChunk]) -> [WantedChunk] {
+        chunks.filter { isWaitedFor($0.key) } + chunks.filter { !isWaitedFor($0.key) }
+    }
+
+    /// Whether a read waits for the chunk.
+    func isWaitedFor(_ key: ChunkKey) -> Bool { inFlight[key]?.waiters.isEmpty == false }
+
     /// The next job to be done; it is the caller's from now on.
-    mutating func next() -> FetchJob? {
-        for priority in FetchPriority.allCases {
+    ///
+    /// - Parameter least: jobs that are less urgent are left where they are.
+    /// - Returns: the job; nil if there is none.
+    mutating func next(least: FetchPriority = .fill) -> FetchJob? {
+        for priority in FetchPriority.allCases where priority <= least {
             while let number = popFirst(priority) {
                 guard let job = queued[number], job.priority == priority else { continue }
                 queued[number] = nil
@@ -182,6 +231,47 @@ struct FetchTable<Read, Bytes> {
         return finished
     }
 
+    /// Takes back a job of several chunks whose request failed.
+    ///
+    /// - Returns: how many jobs were queued instead of it.
+    mutating func split(_ job: FetchJob) -> Int {
+        var count = 0
+        for chunk in job.chunks {
+            if isWaitedFor(chunk.key) {
+                queue([chunk], .demand)
+                count += 1
+            } else {
+                inFlight[chunk.key] = nil
+            }
+        }
+        return count
+    }
+
+    /// Gives up the reads whose deadline has come; what they wait for is fetched all the same.
+    mutating func expire(at time: UInt64) -> [Read] {
+        var expired: [Read] = []
+        while firstDeadline < deadlines.count, deadlines[firstDeadline].time <= time {
+            if let state = waiting.removeValue(forKey: deadlines[firstDeadline].number) {
+                expired.append(state.read)
+            }
+            firstDeadline += 1
+        }
+        return expired
+    }
+
+    /// Whether a read waits.
+    var hasWaiting: Bool { !waiting.isEmpty }
+
+    private mutating func remember(_ deadline: UInt64, of number: UInt64) {
+        // Most reads are finished long before their deadlines: what is kept of them stays in
+        // proportion to those that are not.
+        if deadlines.count >= 1024 + 4 * waiting.count {
+            deadlines = deadlines[firstDeadline...].filter { waiting[$0.number] != nil }
+            firstDeadline = 0
+        }
+        deadlines.append((number, deadline))
+    }
+
     private mutating func queue(_ chunks: [WantedChunk], _ priority: FetchPriority) {
         lastNumber += 1
         for chunk in chunks { inFlight[chunk.key]?.job = lastNumber }
@@ -203,8 +293,13 @@ struct FetchTable<Read, Bytes> {
             heads[queue] = 0
             return nil
         }
-        defer { heads[queue] += 1 }
-        return queues[queue][heads[queue]]
+        let number = queues[queue][heads[queue]]
+        heads[queue] += 1
+        if heads[queue] >= 1024, heads[queue] * 2 > queues[queue].count {
+            queues[queue].removeFirst(heads[queue])
+            heads[queue] = 0
+        }
+        return number
     }
 
     /// Chunks grouped so that in each group stored bytes follow each other without a gap, or are the

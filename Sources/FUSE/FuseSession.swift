@@ -3,7 +3,6 @@
 import CFuse
 import Glibc
 package import Linux
-import Synchronization
 
 /// One mount's conversation with the kernel.
 ///
@@ -18,8 +17,7 @@ package final class FuseSession: @unchecked Sendable {
     let numbers: NodeNumbers
     let parked = ParkedRequests()
     private var handle: OpaquePointer?
-    private let initRequest = Mutex<[UInt8]>([])
-    private let hasInitRequest = Atomic(false)
+    private let record = SessionRecord()
     private let ended: EventFlag
     /// The descriptor of /dev/fuse; libfuse's session closes it.
     let descriptor: Int32
@@ -37,15 +35,29 @@ package final class FuseSession: @unchecked Sendable {
     ///   - filesystem: what is served.
     ///   - path: the directory to mount at.
     ///   - source: what the mount table shows as mounted.
+    ///   - restrictions: what else is forbidden; an ordinary user's mount forbids devices and
+    ///     setuid programs anyway.
     /// - Throws: `SystemError`.
     package init(
         _ filesystem: any FuseFilesystem,
         mountedAt path: String,
-        source: String
+        source: String,
+        restrictions: MountRestrictions = []
     ) throws(SystemError) {
         self.filesystem = filesystem
         numbers = NodeNumbers(root: filesystem.rootNode)
         ended = try EventFlag()
+        guard CurrentProcess.isRoot else {
+            let device = try UserMount.mount(
+                at: path,
+                source: source,
+                restrictions: restrictions,
+                maximumRead: Self.largestRead
+            )
+            descriptor = device.number
+            try open(device)
+            return
+        }
         let device = try OwnedDescriptor.open("/dev/fuse", O_RDWR | O_NONBLOCK)
         descriptor = device.number
         try open(device)
@@ -53,7 +65,7 @@ package final class FuseSession: @unchecked Sendable {
             source: source,
             at: path,
             type: Self.typeName,
-            isReadOnly: true,
+            restrictions: restrictions.union(.readOnly),
             options: "fd=\(descriptor),rootmode=40000,user_id=\(geteuid()),group_id=\(getegid()),"
                 + "allow_other,default_permissions,max_read=\(Self.largestRead)"
         )
@@ -82,8 +94,14 @@ package final class FuseSession: @unchecked Sendable {
         unsafe calls.read = { number, buffer, size, _ in
             unsafe Glibc.read(number, buffer, size)
         }
-        unsafe calls.writev = { number, parts, count, _ in
-            unsafe Glibc.writev(number, parts, count)
+        unsafe calls.writev = { number, parts, count, context in
+            if let context = unsafe context {
+                let session = unsafe Unmanaged<FuseSession>.fromOpaque(context)
+                unsafe session._withUnsafeGuaranteedRef {
+                    unsafe $0.record.add(reply: parts, count: count)
+                }
+            }
+            return unsafe Glibc.writev(number, parts, count)
         }
         let result = unsafe fuse_session_custom_io(handle, &calls, device.number)
         guard result == 0 else {
@@ -115,7 +133,16 @@ package final class FuseSession: @unchecked Sendable {
     /// The INIT request as the kernel sent it; empty before it came.
     ///
     /// A process that takes the descriptor over feeds it to its own session.
-    package var keptInitRequest: [UInt8] { initRequest.withLock { $0 } }
+    package var keptInitRequest: [UInt8] { record.keptInitRequest }
+
+    /// The answer to INIT as the kernel got it, with its header; empty before it was sent.
+    package var keptInitReply: [UInt8] { record.keptInitReply }
+
+    /// How many requests of a kind have come.
+    ///
+    /// - Parameter opcode: the kind, as in linux/fuse.h.
+    /// - Returns: the number since the session began.
+    package func requestCount(opcode: Int) -> UInt64 { record.count(ofOpcode: opcode) }
 
     /// A descriptor that can be read once the session has ended.
     package var endDescriptor: Int32 { ended.number }
@@ -143,7 +170,8 @@ package final class FuseSession: @unchecked Sendable {
         let count = unsafe fuse_session_receive_buf(handle, &buffer)
         switch count {
         case 1...:
-            if !hasInitRequest.load(ordering: .relaxed) { unsafe keepInitRequest(buffer) }
+            let bytes = unsafe UnsafeRawBufferPointer(start: buffer.mem, count: buffer.size)
+            unsafe record.add(request: bytes)
             return .request
         case -EAGAIN, -EINTR, -ENOMEM:
             return .nothing
@@ -156,16 +184,5 @@ package final class FuseSession: @unchecked Sendable {
     /// Answers a request that was received, or parks it.
     func process(_ buffer: inout fuse_buf) {
         unsafe fuse_session_process_buf(handle, &buffer)
-    }
-
-    /// The kernel sends INIT before anything else, and sends nothing else until it is answered.
-    private func keepInitRequest(_ buffer: fuse_buf) {
-        let bytes = unsafe UnsafeRawBufferPointer(start: buffer.mem, count: buffer.size)
-        let opcode: UInt32 = 26  // FUSE_INIT, linux/fuse.h
-        guard bytes.count >= 8,
-            unsafe bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self) == opcode
-        else { return }
-        initRequest.withLock { unsafe $0 = Array(bytes) }
-        hasInitRequest.store(true, ordering: .relaxed)
     }
 }

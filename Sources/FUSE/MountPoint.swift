@@ -49,7 +49,7 @@ package struct MountPoint: Sendable {
             guard try Liveness.probe(path, milliseconds: Self.patience) == .failed(ENOTCONN) else {
                 throw SystemError("mount", "\(path), where an image is mounted", code: EBUSY)
             }
-            try unmountFileSystem(at: path, lazily: true)
+            try detach()
             count += 1
         }
         return count
@@ -72,8 +72,10 @@ package struct MountPoint: Sendable {
     /// keep the old one.
     ///
     /// - Parameter kilobytes: the window.
+    /// - Returns: the window that the kernel shows now.
     /// - Throws: `SystemError`, as where /sys is read-only; the kernel's own setting then holds.
-    package func setReadAhead(kilobytes: Int) throws(SystemError) {
+    @discardableResult
+    package func setReadAhead(kilobytes: Int) throws(SystemError) -> Int {
         guard let entry = try MountTable().topmost(at: path) else {
             throw SystemError("mountinfo", path, code: ENOENT)
         }
@@ -81,6 +83,22 @@ package struct MountPoint: Sendable {
         let file = try OwnedDescriptor.open(setting, O_WRONLY)
         let text = Array(String(kilobytes).utf8)
         try unsafe file.write(text.span.bytes, setting)
+        let found = try FileSystem.contents(of: setting).prefix { $0 != UInt8(ascii: "\n") }
+        return Int(String(decoding: found, as: UTF8.self)) ?? 0
+    }
+
+    /// Takes the mount out of sight, whatever state it is in.
+    ///
+    /// - Throws: `SystemError`: EINVAL if nothing is mounted here.
+    package func detach() throws(SystemError) {
+        try unmount(lazily: true)
+    }
+
+    private func unmount(lazily: Bool) throws(SystemError) {
+        guard CurrentProcess.isRoot else {
+            return try UserMount.unmount(at: path, lazily: lazily)
+        }
+        try unmountFileSystem(at: path, lazily: lazily)
     }
 
     /// Ends the mount.
@@ -89,10 +107,10 @@ package struct MountPoint: Sendable {
     /// - Throws: `SystemError`: EINVAL if nothing is mounted here.
     package func unmount() throws(SystemError) -> Bool {
         do {
-            try unmountFileSystem(at: path, lazily: false)
+            try unmount(lazily: false)
             return true
         } catch  where error.code == EBUSY {
-            try unmountFileSystem(at: path, lazily: true)
+            try detach()
             return false
         }
     }

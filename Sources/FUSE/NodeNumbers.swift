@@ -30,14 +30,22 @@ struct NodeNumbers: Sendable {
         status.st_rdev = dev_t(attributes.device)
         status.st_size = off_t(clamping: attributes.size)
         status.st_blksize = 4096
-        status.st_blocks = blkcnt_t(
-            attributes.size / 512 + (attributes.size % 512 + 511) / 512
-        )
+        status.st_blocks = Self.blocks(attributes)
         status.st_mtim.tv_sec = time_t(attributes.modificationSeconds)
         status.st_mtim.tv_nsec = Int(attributes.modificationNanoseconds)
         status.st_atim = status.st_mtim
         status.st_ctim = status.st_mtim
         return status
+    }
+
+    /// The space that the usual file systems give a file without holes, in units of 512 bytes, so
+    /// that du(1) says of an image what it says of its files once they are unpacked.
+    private static func blocks(_ attributes: FuseAttributes) -> blkcnt_t {
+        let isLink = attributes.mode & 0o170_000 == 0o120_000
+        // ext4 and XFS keep the target of a short link in the inode.
+        if isLink, attributes.size < 60 { return 0 }
+        let pages = attributes.size / 4096 + (attributes.size % 4096 == 0 ? 0 : 1)
+        return blkcnt_t(clamping: pages * 8)
     }
 
     /// A name's target as the kernel wants it.

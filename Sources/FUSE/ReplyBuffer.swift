@@ -17,8 +17,8 @@ package struct ReplyBuffer: ~Copyable {
 
     /// Appends bytes; those beyond the memory's end are counted only.
     package mutating func append(_ bytes: RawSpan) {
-        let rest = unsafe memory.count - min(count, memory.count)
-        if bytes.byteCount <= rest {
+        // Nothing at all does not fit behind the end either.
+        if unsafe count <= memory.count && bytes.byteCount <= memory.count - count {
             let target = unsafe UnsafeMutableRawBufferPointer(rebasing: memory[count...])
             unsafe bytes.withUnsafeBytes { unsafe target.copyMemory(from: $0) }
         }

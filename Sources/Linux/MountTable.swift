@@ -82,23 +82,41 @@ package struct MountTable: Sendable {
     }
 }
 
+/// What cannot be done through a mount; the raw values are mount(2)'s flags.
+package struct MountRestrictions: OptionSet, Sendable {
+    package let rawValue: UInt
+
+    package init(rawValue: UInt) {
+        self.rawValue = rawValue
+    }
+
+    /// Nothing can be written (MS_RDONLY).
+    package static let readOnly = MountRestrictions(rawValue: UInt(MS_RDONLY))
+    /// Programs run without their setuid and setgid bits and capabilities (MS_NOSUID).
+    package static let noSetUserID = MountRestrictions(rawValue: UInt(MS_NOSUID))
+    /// Device nodes cannot be opened (MS_NODEV).
+    package static let noDevices = MountRestrictions(rawValue: UInt(MS_NODEV))
+    /// Nothing can be run (MS_NOEXEC).
+    package static let noPrograms = MountRestrictions(rawValue: UInt(MS_NOEXEC))
+}
+
 /// Attaches a file system (mount(2)).
 ///
 /// - Parameters:
 ///   - source: what is mounted, as mountinfo shows it.
 ///   - path: the directory.
 ///   - type: the file system's type.
-///   - isReadOnly: whether nothing can be written through the mount.
+///   - restrictions: what cannot be done through the mount.
 ///   - options: the type's own options, joined with commas.
 /// - Throws: `SystemError` naming the directory.
 package func mountFileSystem(
     source: String,
     at path: String,
     type: String,
-    isReadOnly: Bool,
+    restrictions: MountRestrictions,
     options: String
 ) throws(SystemError) {
-    let flags = isReadOnly ? UInt(MS_RDONLY) : 0
+    let flags = restrictions.rawValue
     try retryingOnInterrupt("mount", path) {
         unsafe options.withCString { unsafe mount(source, path, type, flags, $0) }
     }

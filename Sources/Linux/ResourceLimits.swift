@@ -19,4 +19,14 @@ package enum ResourceLimits {
             unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
         }
     }
+    /// How many files the process may have open.
+    ///
+    /// - Throws: `SystemError`.
+    package static func openFiles() throws(SystemError) -> Int {
+        var limit = rlimit()
+        try retryingOnInterrupt("getrlimit", "RLIMIT_NOFILE") {
+            unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        }
+        return Int(clamping: limit.rlim_cur)
+    }
 }

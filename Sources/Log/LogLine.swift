@@ -21,6 +21,14 @@ enum LogLine {
         line.append(UInt8(ascii: " "))
         line += level.name.utf8
         line.append(UInt8(ascii: " "))
+        line += event(message, fields)
+        line.append(UInt8(ascii: "\n"))
+        return line
+    }
+
+    /// What happened and to what, without time and level: no control character is in it.
+    static func event(_ message: String, _ fields: LogFields) -> [UInt8] {
+        var line: [UInt8] = []
         appendEscaped(message, quoted: false, to: &line)
         for (name, value) in fields {
             line.append(UInt8(ascii: " "))
@@ -29,7 +37,6 @@ enum LogLine {
             let text = value.description
             appendEscaped(text, quoted: needsQuotes(text), to: &line)
         }
-        line.append(UInt8(ascii: "\n"))
         return line
     }
 
@@ -47,7 +54,7 @@ enum LogLine {
     ///
     /// Names of files and answers of servers reach the log: a newline in them must not make a
     /// second line, an escape sequence must not reach the terminal.
-    private static func appendEscaped(_ text: String, quoted: Bool, to line: inout [UInt8]) {
+    static func appendEscaped(_ text: String, quoted: Bool, to line: inout [UInt8]) {
         if quoted { line.append(UInt8(ascii: "\"")) }
         for scalar in text.unicodeScalars {
             switch scalar {

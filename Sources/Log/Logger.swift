@@ -6,7 +6,7 @@
 import Glibc
 import Synchronization
 
-/// Writes events, from any thread, as lines of text to one descriptor.
+/// Writes events, from any thread, as lines of text to one descriptor, or to the journal.
 ///
 /// A line is one write(2), so that lines of several processes that append to one file do not mix.
 /// An event below the level costs one comparison: its message and fields are not made.
@@ -15,6 +15,7 @@ package final class Logger: Sendable {
     package let level: LogLevel
     private let output: Mutex<Int32>
     private let isOwner: Bool
+    private let isJournal: Bool
 
     /// A logger to standard error.
     ///
@@ -23,6 +24,7 @@ package final class Logger: Sendable {
         self.level = level
         output = Mutex(STDERR_FILENO)
         isOwner = false
+        isJournal = false
     }
 
     /// A logger to a descriptor, opened for appending, which it closes at its end.
@@ -34,6 +36,20 @@ package final class Logger: Sendable {
         self.level = level
         output = Mutex(descriptor)
         isOwner = true
+        isJournal = false
+    }
+
+    /// A logger to the journal of systemd; nil if there is none.
+    ///
+    /// - Parameters:
+    ///   - level: the most talkative level that is written.
+    ///   - path: where the journal listens; nil for its usual place.
+    package init?(level: LogLevel, journal path: String?) {
+        guard let socket = Journal.connect(path ?? Journal.path) else { return nil }
+        self.level = level
+        output = Mutex(socket)
+        isOwner = true
+        isJournal = true
     }
 
     deinit {
@@ -92,7 +108,10 @@ package final class Logger: Sendable {
         _ fields: @autoclosure () -> LogFields = [:]
     ) {
         guard writes(level) else { return }
-        let line = LogLine.text(level, message(), fields(), at: Timestamp())
+        let line =
+            isJournal
+            ? Journal.entry(level, message(), fields())
+            : LogLine.text(level, message(), fields(), at: Timestamp())
         // The lock only keeps the rest of a line that a pipe took in part behind its beginning.
         output.withLock { Self.write(line, to: $0) }
     }

@@ -195,19 +195,47 @@ extension ImageFilesystem {
     ) {
         var slices: [CachedSlice] = []
         var done = 0
+        var lastChunk: Int?
         do throws(ContentError) {
             try image.tree.read { tree throws(ContentError) in
+                var last: ChunkAddress?
                 try tree.forEachSlice(of: inode, offset: offset, count: UInt64(count)) {
                     slice throws(ContentError) in
                     slices.append(cachedSlice(slice, at: done))
+                    last = slice.chunk
                     done += Int(slice.count)
                 }
+                lastChunk = try Self.lastChunk(of: inode, from: last, at: offset, done, tree)
             }
         } catch {
             return request.reply(failure("read", inode.nid, error))
         }
         guard let parked = request.park() else { return }
-        cache.fetch(slices, byteCount: done, for: ParkedRead(request: parked))
+        cache.fetch(
+            slices,
+            byteCount: done,
+            lastChunk: lastChunk,
+            for: ParkedRead(request: parked)
+        )
+    }
+
+    /// The index of the file's last chunk, if those from a read's last one to it follow each other
+    /// in one blob, as they do unless some of them were known before.
+    private static func lastChunk(
+        of inode: Inode,
+        from chunk: ChunkAddress?,
+        at offset: UInt64,
+        _ count: Int,
+        _ tree: borrowing Bootstrap
+    ) throws(ContentError) -> Int? {
+        let total = tree.chunkCount(of: inode)
+        guard let chunk, count > 0, total > 0 else { return nil }
+        let position = (offset + UInt64(count) - 1) / UInt64(tree.layout.chunkSize)
+        let (last, _) = try tree.chunk(total - 1, of: inode)
+        guard last.blob == chunk.blob, position < total,
+            UInt64(chunk.index) + (total - 1 - position) == UInt64(last.index)
+        else { return nil }
+        return Int(last.index)
     }
 
     private func cachedSlice(_ slice: ChunkSlice, at place: Int) -> CachedSlice {

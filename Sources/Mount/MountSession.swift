@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import ChunkCache
+package import ChunkCache
 package import Distribution
 import FUSE
 import Glibc
-import Linux
+package import Linux
 package import Log
 
 /// How an image is mounted.
@@ -13,12 +13,14 @@ package struct MountOptions: Sendable {
     package var cacheDirectory: String
     /// Where the bits are kept that need not survive a reboot; nil for nowhere.
     package var runtimeDirectory: String?
+    /// What cannot be done through the mount, beside writing.
+    package var restrictions: MountRestrictions = []
     /// Whether the process stays in the foreground instead of becoming a daemon.
     package var isForeground = false
     /// How many threads serve the kernel.
     package var workers = 16
-    /// How many requests to blob sources are made at once.
-    package var fetchThreads = 8
+    /// How much is fetched at once, and how long a read waits.
+    package var limits = FetchLimits()
     /// How far the kernel reads ahead, in KiB: every fault of a mapped file fetches that much.
     package var readAheadKilobytes = 256
 
@@ -29,14 +31,11 @@ package struct MountOptions: Sendable {
     }
 }
 
-/// A mounted image, from the mount to its end.
+/// A process that has one image mounted, from the mount to its end.
 package struct MountSession: ~Copyable {
-    private let point: MountPoint
+    private let engine: MountEngine
+    private let mounted: MountedImage
     private let log: Logger
-    private let cache: ChunkCache
-    private let image: OpenImage
-    private let session: FuseSession
-    private let workers: FuseWorkers
 
     /// Mounts an image and serves it until it is unmounted.
     ///
@@ -104,100 +103,43 @@ package struct MountSession: ~Copyable {
         _ options: MountOptions,
         _ log: Logger
     ) throws {
-        try? ResourceLimits.raiseOpenFiles()
-        let cache = try ChunkCache(
-            directory: options.cacheDirectory,
-            runtimeDirectory: options.runtimeDirectory,
-            fetchThreads: options.fetchThreads,
-            log: log
-        )
-        let image = try OpenImage(source, cache, cacheDirectory: options.cacheDirectory)
-        let filesystem = try ImageFilesystem(image, cache, log)
-        let workers = try FuseWorkers(count: options.workers)
-        let session = try Self.attach(filesystem, point, image.name, options, log)
-        do {
-            try workers.serve(session)
-            try point.awaitAnswer()
-        } catch {
-            try? unmountFileSystem(at: point.path, lazily: true)
-            throw error
-        }
-        do throws(SystemError) {
-            try point.setReadAhead(kilobytes: options.readAheadKilobytes)
-        } catch {
-            log.warning("read-ahead not set", ["cause": error])
-        }
-        log.info(
-            "mounted",
-            ["image": image.name, "path": point.path, "cache": options.cacheDirectory]
-        )
-        self.point = point
+        let engine = try MountEngine(options, log)
+        mounted = try engine.mount(source, at: point)
+        self.engine = engine
         self.log = log
-        self.cache = cache
-        self.image = image
-        self.session = session
-        self.workers = workers
-    }
-
-    /// Mounts, once what a dead process left is away; nothing answers yet.
-    private static func attach(
-        _ filesystem: ImageFilesystem,
-        _ point: MountPoint,
-        _ name: String,
-        _ options: MountOptions,
-        _ log: Logger
-    ) throws(SystemError) -> FuseSession {
-        let turn = MountTurn(in: options.runtimeDirectory, log)
-        let stale = try point.clearStale()
-        if stale > 0 { log.warning("stale mount cleared", ["path": point.path, "mounts": stale]) }
-        let session = try FuseSession(filesystem, mountedAt: point.path, source: name)
-        turn.end()
-        return session
     }
 
     /// Waits for the end, and does what signals say.
     private consuming func serveUntilEnd(_ signals: borrowing SignalDescriptor) throws {
         var isEnding = false
-        while try waitForInput(on: [session.endDescriptor, signals.number]) == 1 {
+        while try waitForInput(on: [mounted.endDescriptor, signals.number]) == 1 {
             let signal = try signals.next()
             if signal == SIGUSR1 {
                 logStatistics()
             } else if isEnding {
-                log.warning("ended while in use", ["path": point.path])
-                cache.abandon()
+                log.warning("ended while in use", ["path": mounted.point.path])
+                engine.abandon()
                 logStatistics()
                 return
             } else {
                 isEnding = true
-                unmount()
+                mounted.unmount()
             }
         }
-        cache.close()
+        try mounted.close()
+        engine.close()
         logStatistics()
-        workers.stop()
-        log.info("unmounted", ["path": point.path])
-    }
-
-    private func unmount() {
-        do throws(SystemError) {
-            if try !point.unmount() {
-                log.warning("in use, detached: served until its last user ends")
-            }
-        } catch {
-            // Somebody has detached it already; the kernel says when it ends.
-            log.warning("not unmounted", ["cause": error])
-        }
     }
 
     private func logStatistics() {
-        let statistics = cache.statistics
+        let statistics = engine.cache.statistics
         log.info(
             "statistics",
             [
                 "reads": statistics.reads,
                 "fetches": statistics.fetches,
                 "fetched-bytes": statistics.fetchedBytes,
-                "image-bytes": image.storedBytes,
+                "image-bytes": mounted.storedBytes,
                 "hits": statistics.hits,
                 "failures": statistics.failures,
             ]

@@ -41,27 +41,46 @@ struct OpenImage: Sendable {
             try source.blobSource(image.dataBlob(digest))
         }
         storedBytes = try Self.checkAgreement(tree, tables.map(\.table))
-        var blobs: [CachedBlob] = []
-        var viewBytes: UInt64 = 0
-        for (entry, (table, key)) in zip(tree.layout.blobs, tables) {
-            let digest = try Self.digest(of: entry)
-            blobs.append(
-                try cache.open(
-                    digest,
-                    key: key,
-                    table: table,
-                    coding: entry.coding,
-                    source: source.blobSource(image.dataBlob(digest)),
-                    viewSize: entry.uncompressedSize
-                )
-            )
-            // Each is at most 2^44, and there are at most 254.
-            viewBytes += entry.uncompressedSize
-        }
+        // Each is at most 2^44, as the cache sees to, and there are at most 254.
+        viewBytes = tree.layout.blobs.reduce(0) { $0 &+ $1.uncompressedSize }
         name = source.name
         self.tree = tree
-        self.blobs = blobs
-        self.viewBytes = viewBytes
+        blobs = try Self.open(zip(tree.layout.blobs, tables), in: cache) { digest in
+            try source.blobSource(image.dataBlob(digest))
+        }
+    }
+
+    /// Opens all blobs, or none.
+    private static func open(
+        _ blobs: Zip2Sequence<[BlobTableEntry], [Table]>,
+        in cache: ChunkCache,
+        source: (Digest) throws -> any BlobSource
+    ) throws -> [CachedBlob] {
+        var result: [CachedBlob] = []
+        do {
+            for (entry, (table, key)) in blobs {
+                let digest = try digest(of: entry)
+                result.append(
+                    try cache.open(
+                        digest,
+                        key: key,
+                        table: table,
+                        coding: entry.coding,
+                        source: source(digest),
+                        viewSize: entry.uncompressedSize
+                    )
+                )
+            }
+        } catch {
+            for blob in result { cache.close(blob) }
+            throw error
+        }
+        return result
+    }
+
+    /// Gives the blobs back to the cache; nothing is read any more.
+    func close(_ cache: ChunkCache) {
+        for blob in blobs { cache.close(blob) }
     }
 
     private typealias Table = (table: any ChunkTable, key: Digest)

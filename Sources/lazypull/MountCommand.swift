@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Arguments
+internal import ChunkCache
 internal import Distribution
 internal import Linux
 internal import Log
@@ -8,7 +9,7 @@ internal import Mount
 
 /// `lazypull mount`: mounts an image; bytes arrive on first read.
 enum MountCommand {
-    private static let defaultCacheDirectory = "/var/lib/lazypull/cache"
+    private static let cacheOfRoot = "/var/lib/lazypull/cache"
     private static let foreground = Option(
         "foreground",
         short: "f",
@@ -16,15 +17,35 @@ enum MountCommand {
     )
     private static let cacheDirectory = Option(
         "cache-dir",
-        value: OptionValue("DIR", .directory, fallback: defaultCacheDirectory),
+        value: OptionValue(
+            "DIR",
+            .directory,
+            defaultText: "\(cacheOfRoot); for ordinary users lazypull in XDG_CACHE_HOME or ~/.cache"
+        ),
         help: "Keep what is fetched in DIR, which no other process may use meanwhile."
+    )
+    private static let readAhead = Option(
+        "read-ahead",
+        value: OptionValue("BYTES", .integer(0...16_777_216), fallback: "524288"),
+        help: """
+            Fetch what lies around a miss as well: its request is extended to BYTES, the rest comes
+            when nothing else is wanted. With 0 only what is read is fetched.
+            """
+    )
+    private static let readDeadline = Option(
+        "read-deadline",
+        value: OptionValue("SECONDS", .integer(1...86_400), fallback: "300"),
+        help: "Fail a read whose data has not arrived after SECONDS."
     )
     private static let logFile = Option(
         "log-file",
         value: OptionValue(
             "FILE",
             .file,
-            defaultText: "standard error in the foreground, else mount.log in the cache directory"
+            defaultText: """
+                standard error in the foreground, else the journal, or where there is none mount.log
+                in the cache directory
+                """
         ),
         help: "Append the log to FILE."
     )
@@ -38,14 +59,23 @@ enum MountCommand {
         help: "Log events that matter at least this much."
     )
 
+    /// What mount(8) asks for beside what this applet's own options are.
+    private static let restrictions = Option(
+        "restrict",
+        value: OptionValue("WHAT", .choice(["nosuid", "nodev", "noexec"])),
+        isRepeatable: true,
+        isHidden: true,
+        help: "Mount with this restriction."
+    )
+
     static let applet = Applet(syntax: syntax, run: run)
 
     private static let syntax = Syntax(
         name: "mount",
         summary: "Mount a converted image; its data arrives on first read",
         options: [
-            SharedOptions.platform, SharedOptions.layers, foreground, cacheDirectory, logFile,
-            logLevel,
+            SharedOptions.platform, SharedOptions.layers, foreground, cacheDirectory, readAhead,
+            readDeadline, logFile, logLevel, restrictions,
         ],
         operands: [
             Operand("IMAGE", SharedOptions.image, help: "The converted image."),
@@ -54,34 +84,59 @@ enum MountCommand {
     )
 
     /// The log the options ask for.
-    private static func logger(_ arguments: ParsedArguments) throws -> Logger {
+    private static func logger(
+        _ arguments: ParsedArguments,
+        _ cacheDirectory: String
+    ) throws -> Logger {
         let level = arguments.text(logLevel).flatMap(LogLevel.init(name:)) ?? .info
         var path = arguments.text(logFile)
         if path == nil, !arguments.has(foreground) {
             // A daemon has no terminal to complain on, and what goes wrong must be found somewhere.
-            let directory = arguments.text(cacheDirectory) ?? defaultCacheDirectory
-            try FileSystem.makeDirectories(directory, mode: 0o700)
-            path = "\(directory)/mount.log"
+            if let journal = Logger(level: level, journal: nil) { return journal }
+            try FileSystem.makeDirectories(cacheDirectory, mode: 0o700)
+            path = "\(cacheDirectory)/mount.log"
         }
         guard let path else { return Logger(level: level) }
         let file = try FileSystem.openForAppending(path)
         return Logger(level: level, owning: file.release())
     }
 
-    private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
-        guard CurrentProcess.isRoot else {
-            throw Failure(.denied, "mounting needs root; run it with sudo")
+    /// Where chunks are kept if nothing else is said.
+    private static func usualCacheDirectory() throws -> String {
+        if CurrentProcess.isRoot { return cacheOfRoot }
+        // The base directory specification: a relative path is to be passed over.
+        if let base = CurrentProcess.environment("XDG_CACHE_HOME"), base.hasPrefix("/") {
+            return "\(base)/lazypull"
         }
-        var options = MountOptions(
-            cacheDirectory: arguments.text(cacheDirectory) ?? defaultCacheDirectory
-        )
+        guard let home = CurrentProcess.environment("HOME"), home.hasPrefix("/") else {
+            throw UsageError("there is no home directory for a cache; name one with --cache-dir")
+        }
+        return "\(home)/.cache/lazypull"
+    }
+
+    private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
+        let directory = try arguments.text(cacheDirectory) ?? usualCacheDirectory()
+        var options = MountOptions(cacheDirectory: directory)
+        for word in arguments.texts(restrictions) {
+            switch word {
+            case "nosuid": options.restrictions.insert(.noSetUserID)
+            case "nodev": options.restrictions.insert(.noDevices)
+            default: options.restrictions.insert(.noPrograms)
+            }
+        }
         options.isForeground = arguments.has(foreground)
+        options.limits.readAhead = ReadAhead(
+            requestBytes: UInt64(arguments.integer(readAhead) ?? 0)
+        )
+        options.limits.deadlineMilliseconds = arguments.integer(readDeadline).map {
+            UInt64($0) * 1000
+        }
         // In a daemon this returns twice: in the process that started it, and at the mount's end.
         let status = try MountSession.run(
             try Images.converted(arguments),
             at: arguments.operands[1],
             options: options,
-            log: try logger(arguments)
+            log: try logger(arguments, directory)
         )
         return ExitCode(rawValue: status) ?? .failed
     }

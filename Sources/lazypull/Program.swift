@@ -32,6 +32,12 @@ enum Program {
     /// - Returns: the exit code; messages have been printed.
     static func run(called path: String, _ arguments: [String]) -> ExitCode {
         let called = path.split(separator: "/").last.map(String.init) ?? name
+        if called == MountHelper.name {
+            return report(as: called) {
+                guard let words = try MountHelper.translated(arguments) else { return .done }
+                return try run(applet: MountCommand.applet.name, words)
+            }
+        }
         let prefix = "\(name)-"
         if called.hasPrefix(prefix) {
             let applet = String(called.dropFirst(prefix.count))

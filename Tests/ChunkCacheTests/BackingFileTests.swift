@@ -67,6 +67,8 @@ private final class RecordedStorage: CacheStorage {
         }
         record.add(isData ? .dataSynchronized : .bitsSynchronized)
     }
+
+    func dropPages() {}
 }
 
 @Suite("Backing file")
@@ -199,7 +201,7 @@ struct BackingFileTests {
             viewSize: blob.viewSize
         )
         let scheduler = try FetchScheduler(
-            threadCount: 2,
+            FetchLimits(threads: 2, readAhead: ReadAhead(requestBytes: 0)),
             counters: CacheCounters(),
             log: fixture.log,
             onStored: { _ in }

@@ -25,7 +25,11 @@ struct TestBlob {
         var stored: [UInt8] = []
         var place: UInt64 = 0
         for (index, size) in sizes.enumerated() {
-            let content = Self.content(size, isRandom: index % 2 == 1, seed &+ UInt8(index))
+            let content = Self.content(
+                size,
+                isRandom: index % 2 == 1,
+                seed &+ UInt8(truncatingIfNeeded: index)
+            )
             var frame: [UInt8] = []
             let isCompressed = try compressor.compress(content.rawSpan, into: &frame)
             let bytes = isCompressed ? frame : content
@@ -93,6 +97,8 @@ final class TestSource: BlobSource {
     private struct State {
         var behaviour = Behaviour.good
         var isStalled = false
+        var stallsAfter = Int.max
+        var end = Int.max
         var ranges: [Range<Int>] = []
     }
 
@@ -107,7 +113,18 @@ final class TestSource: BlobSource {
     var ranges: [Range<Int>] { state.update { $0.ranges } }
 
     func behave(_ behaviour: Behaviour) { state.update { $0.behaviour = behaviour } }
-    func stall(_ isStalled: Bool) { state.update { $0.isStalled = isStalled } }
+    func stall(_ isStalled: Bool) {
+        state.update { state in
+            state.isStalled = isStalled
+            state.stallsAfter = .max
+        }
+    }
+
+    /// Stalls all requests but the first so many.
+    func stall(after count: Int) { state.update { $0.stallsAfter = count } }
+
+    /// Has the blob end there.
+    func cut(at end: Int) { state.update { $0.end = end } }
 
     /// Waits until so many requests have come.
     func waitForRequests(_ count: Int) {
@@ -119,8 +136,14 @@ final class TestSource: BlobSource {
         into buffer: UnsafeMutableRawBufferPointer
     ) throws(ContentError) {
         let range = Int(offset.bytes)..<Int(offset.bytes) + buffer.count
-        state.update { $0.ranges.append(range) }
-        let behaviour = state.wait { $0.isStalled ? nil : $0.behaviour }
+        let (number, end) = state.update { state in
+            state.ranges.append(range)
+            return (state.ranges.count, state.end)
+        }
+        let behaviour = state.wait { state in
+            state.isStalled || number > state.stallsAfter ? nil : state.behaviour
+        }
+        if range.upperBound > end { throw .truncated("the source ends at \(end)") }
         if behaviour == .failing { throw ContentError(.inputOutput, "the source is down") }
         unsafe buffer.copyBytes(from: bytes[range])
         if behaviour == .corrupt { unsafe buffer[buffer.count / 2] ^= 0x10 }
@@ -169,11 +192,17 @@ final class CacheFixture {
         log = Logger(level: .info, owning: file.release())
     }
 
-    func cache(hasRuntimeBits: Bool = true, fetchThreads: Int = 4) throws -> ChunkCache {
+    /// A cache that fetches what it is asked for and nothing else, unless told.
+    func cache(
+        hasRuntimeBits: Bool = true,
+        limits: FetchLimits = FetchLimits(threads: 4, readAhead: ReadAhead(requestBytes: 0)),
+        openFiles: Int = 512
+    ) throws -> ChunkCache {
         try ChunkCache(
             directory: cacheDirectory,
             runtimeDirectory: hasRuntimeBits ? runtimeDirectory : nil,
-            fetchThreads: fetchThreads,
+            limits: limits,
+            openFiles: openFiles,
             log: log
         )
     }

@@ -45,6 +45,38 @@ struct CachePersistenceTests {
         #expect(source.ranges.count == 3)
     }
 
+    @Test func aCleanEndLeavesNoRuntimeBits() throws {
+        try read([0, 1], isKilled: true)
+        _ = try fixture.file("", below: fixture.runtimeDirectory)
+        try read([2])
+        #expect(throws: SystemError.self) {
+            try fixture.file("", below: fixture.runtimeDirectory)
+        }
+        try read([0, 1, 2])
+        #expect(source.ranges.count == 3)
+    }
+
+    @Test func aBlobThatNobodyUsesIsClosedAndCanBeOpenedAgain() throws {
+        let cache = try fixture.cache()
+        let first = try fixture.open(blob, cache, source)
+        let second = try fixture.open(blob, cache, source)
+        #expect(first === second)
+        #expect(try fixture.read(0, of: blob, first, cache) == blob.contents[0])
+        cache.close(first)
+        #expect(try fixture.read(1, of: blob, second, cache) == blob.contents[1])
+        cache.close(second)
+        #expect(throws: SystemError.self) {
+            try fixture.file("", below: fixture.runtimeDirectory)
+        }
+        #expect(throws: ContentError.self) { try fixture.read(2, of: blob, second, cache) }
+        let third = try fixture.open(blob, cache, source)
+        #expect(third !== first)
+        for index in 0..<3 {
+            #expect(try fixture.read(index, of: blob, third, cache) == blob.contents[index])
+        }
+        #expect(source.ranges.count == 3)
+    }
+
     @Test func withoutRuntimeBitsAKilledProcessLeavesOnlyWhatIsDurable() throws {
         try read([0], hasRuntimeBits: false)
         try read([0, 1], hasRuntimeBits: false, isKilled: true)

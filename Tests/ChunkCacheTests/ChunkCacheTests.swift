@@ -68,7 +68,9 @@ struct ChunkCacheTests {
     }
 
     @Test func aStalledSourceStopsNobodyElse() throws {
-        let cache = try fixture.cache(fetchThreads: 2)
+        let cache = try fixture.cache(
+            limits: FetchLimits(threads: 2, readAhead: ReadAhead(requestBytes: 0))
+        )
         let cached = try fixture.open(blob, cache, source)
         #expect(try fixture.read(2, of: blob, cached, cache) == blob.contents[2])
         source.stall(true)

@@ -104,8 +104,11 @@ struct FuseSessionTests {
 
     @Test func withoutXattrsTheKernelIsToldToAskNeverAgain() throws {
         let mounted = try MountedFilesystem(hasXattrs: false)
-        #expect(unsafe getxattr(mounted.path("hello"), "user.colour", nil, 0) == -1)
-        #expect(errno == EOPNOTSUPP)
+        for name in ["hello", "big", "hello"] {
+            #expect(unsafe getxattr(mounted.path(name), "user.colour", nil, 0) == -1)
+            #expect(errno == EOPNOTSUPP)
+        }
+        #expect(mounted.session.requestCount(opcode: Opcode.getxattr) == 1)
     }
 
     @Test func isReadOnlyAndKeepsSetuid() throws {
@@ -122,7 +125,7 @@ struct FuseSessionTests {
 
     @Test func setsTheReadAhead() throws {
         let mounted = try MountedFilesystem()
-        try mounted.point.setReadAhead(kilobytes: 256)
+        #expect(try mounted.point.setReadAhead(kilobytes: 256) == 256)
         let device = try #require(try MountTable().topmost(at: mounted.point.path)?.device)
         let setting = try FileSystem.contents(of: "/sys/class/bdi/\(device)/read_ahead_kb")
         #expect(setting == Array("256\n".utf8))
@@ -133,6 +136,82 @@ struct FuseSessionTests {
         let kept = mounted.session.keptInitRequest
         #expect(kept.count >= 56)
         #expect(kept.dropFirst(4).first == 26)
+    }
+
+    /// What is asked of the kernel, by the bits of fuse_init_out in linux/fuse.h.
+    @Test func asksTheKernelForWhatItShould() throws {
+        let mounted = try MountedFilesystem()
+        let reply = mounted.session.keptInitReply
+        try #require(reply.count >= 16 + 24)
+        let flags = unsafe reply.withUnsafeBytes {
+            unsafe $0.loadUnaligned(fromByteOffset: 16 + 12, as: UInt32.self)
+        }
+        // ASYNC_READ, EXPORT_SUPPORT, DO_READDIRPLUS, PARALLEL_DIROPS, POSIX_ACL, MAX_PAGES,
+        // CACHE_SYMLINKS.
+        for bit in [0, 4, 13, 18, 20, 22, 23] as [UInt32] {
+            #expect(flags >> bit & 1 == 1, "bit \(bit)")
+        }
+        // READDIRPLUS_AUTO; ASYNC_DIO, with which SIGKILL does not end a direct read.
+        for bit in [14, 15] as [UInt32] { #expect(flags >> bit & 1 == 0, "bit \(bit)") }
+        let background = unsafe reply.withUnsafeBytes {
+            unsafe $0.loadUnaligned(fromByteOffset: 16 + 16, as: UInt32.self)
+        }
+        #expect(background == 0xffff_ffff)
+    }
+
+    private enum Opcode {
+        static let lookup = 1
+        static let getattr = 3
+        static let readlink = 5
+        static let open = 14
+        static let statfs = 17
+        static let getxattr = 22
+        static let opendir = 27
+        static let readdirplus = 44
+    }
+
+    private func list(_ path: String) throws {
+        guard let directory = unsafe opendir(path) else {
+            throw SystemError("opendir", path, code: errno)
+        }
+        while unsafe readdir(directory) != nil {}
+        _ = unsafe closedir(directory)
+    }
+
+    @Test func openIsRefusedOnceAndAskedNoMore() throws {
+        let mounted = try MountedFilesystem()
+        for _ in 0..<10 {
+            _ = try FileSystem.contents(of: mounted.path("hello"))
+            try list(mounted.point.path)
+        }
+        #expect(mounted.session.requestCount(opcode: Opcode.open) == 1)
+        #expect(mounted.session.requestCount(opcode: Opcode.opendir) == 1)
+    }
+
+    @Test func whatWasAnsweredOnceIsNotAskedAgain() throws {
+        let mounted = try MountedFilesystem()
+        func use() throws {
+            try list(mounted.point.path)
+            for name in ["hello", "big", "link"] { _ = try mounted.status(name) }
+            #expect(unsafe access(mounted.path("absent"), F_OK) == -1)
+            _ = try FileSystem.contents(of: mounted.path("link"))
+        }
+        try use()
+        let kinds = [Opcode.lookup, Opcode.getattr, Opcode.readlink, Opcode.readdirplus]
+        let before = kinds.map { mounted.session.requestCount(opcode: $0) }
+        for _ in 0..<5 { try use() }
+        #expect(kinds.map { mounted.session.requestCount(opcode: $0) } == before)
+        // All attributes came with the directory: nobody asked for them one by one.
+        #expect(before[3] > 0)
+    }
+
+    @Test func livenessIsAskedOfTheProcessEachTime() throws {
+        let mounted = try MountedFilesystem()
+        let before = mounted.session.requestCount(opcode: Opcode.statfs)
+        for _ in 0..<3 {
+            #expect(try Liveness.probe(mounted.point.path, milliseconds: 5_000) == .alive)
+        }
+        #expect(mounted.session.requestCount(opcode: Opcode.statfs) == before + 3)
     }
 
     @Test func manyReadersShareTheWorkers() throws {

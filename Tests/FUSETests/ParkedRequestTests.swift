@@ -13,6 +13,13 @@ import Testing
     .timeLimit(.minutes(1))
 )
 struct ParkedRequestTests {
+    /// How a program reads.
+    fileprivate enum Way {
+        case buffered
+        case direct
+        case mapped
+    }
+
     /// What a thread that reads `stalled` got: the bytes, or the errno.
     private func read(_ mounted: MountedFilesystem, into result: Monitor<Int?>) throws {
         let path = mounted.path("stalled")
@@ -36,17 +43,34 @@ struct ParkedRequestTests {
     }
 
     /// Starts a process that reads `stalled`, and waits until its read is parked.
-    private func startReader(_ mounted: MountedFilesystem, isDirect: Bool) throws -> pid_t {
+    private func startReader(_ mounted: MountedFilesystem, _ way: Way) throws -> pid_t {
         var process = pid_t()
-        let flags = isDirect ? "iflag=direct" : "iflag=fullblock"
-        let words = ["dd", "if=\(mounted.path("stalled"))", flags, "bs=4096", "status=none"]
+        let path = mounted.path("stalled")
+        let words =
+            switch way {
+            case .buffered: ["dd", "if=\(path)", "bs=4096", "status=none"]
+            case .direct: ["dd", "if=\(path)", "iflag=direct", "bs=4096", "status=none"]
+            case .mapped:
+                [
+                    "python3", "-c",
+                    "import mmap; f = open('\(path)', 'rb');"
+                        + " mmap.mmap(f.fileno(), 4096, prot=mmap.PROT_READ)[0]",
+                ]
+            }
         var arguments: [UnsafeMutablePointer<CChar>?] = unsafe words.map { unsafe strdup($0) }
         unsafe arguments.append(nil)
         defer {
             for index in unsafe arguments.indices { unsafe free(arguments[index]) }
         }
-        let code = unsafe posix_spawn(&process, "/bin/dd", nil, nil, &arguments, nil)
-        guard code == 0 else { throw SystemError("posix_spawn", "/bin/dd", code: code) }
+        let code = unsafe posix_spawnp(
+            &process,
+            words[0],
+            nil,
+            nil,
+            &arguments,
+            clinux_environment()
+        )
+        guard code == 0 else { throw SystemError("posix_spawn", words[0], code: code) }
         _ = mounted.filesystem.stalledReads.wait { $0.isEmpty ? nil : true }
         return process
     }
@@ -76,10 +100,10 @@ struct ParkedRequestTests {
         #expect(result.wait { $0 } == -Int(EIO))
     }
 
-    @Test(arguments: [false, true])
-    func aKilledReaderEndsAtOnce(isDirect: Bool) throws {
+    @Test(arguments: [Way.buffered, .direct, .mapped])
+    fileprivate func aKilledReaderEndsAtOnce(way: Way) throws {
         let mounted = try MountedFilesystem()
-        let process = try startReader(mounted, isDirect: isDirect)
+        let process = try startReader(mounted, way)
         kill(process, SIGKILL)
         var status: Int32 = 0
         var ended: pid_t = 0
@@ -91,7 +115,45 @@ struct ParkedRequestTests {
         // The kernel says that a direct read was interrupted: whoever fetches finds nobody to
         // answer. A buffered one only waited for the page, whose read goes on.
         let parked = mounted.filesystem.stalledReads.wait { $0.popLast() }
-        #expect(isAnswered(parked) == isDirect)
+        #expect(isAnswered(parked) == (way == .direct))
+    }
+
+    /// More than any limit of the kernel's on requests that wait.
+    @Test func aThousandParkedReadsStopNobodyElse() throws {
+        let mounted = try MountedFilesystem(workers: 2)
+        let count = 1000
+        let path = mounted.path("wide")
+        let threads = ThreadGroup()
+        let failures = Monitor(0)
+        for page in 0..<count {
+            try threads.start(name: "reader") {
+                let isRead = (try? Self.readPage(page, of: path)) == true
+                if !isRead { failures.update { $0 += 1 } }
+            }
+        }
+        _ = mounted.filesystem.stalledReads.wait { $0.count >= count ? true : nil }
+        let start = CurrentProcess.monotonicNanoseconds
+        let big = try FileSystem.contents(of: mounted.path("big"))
+        let milliseconds = (CurrentProcess.monotonicNanoseconds - start) / 1_000_000
+        #expect(big.count == Int(TinyFilesystem.bigSize))
+        #expect(milliseconds < 5_000)
+        let parked = mounted.filesystem.stalledReads.update { reads in
+            defer { reads.removeAll() }
+            return reads
+        }
+        let bytes = [UInt8](repeating: 7, count: 4096)
+        for request in parked { unsafe request.take()?.reply(bytes.span.bytes) }
+        threads.wait()
+        #expect(failures.update { $0 } == 0)
+    }
+
+    private static func readPage(_ page: Int, of path: String) throws -> Bool {
+        let file = try OwnedDescriptor.open(path, O_RDONLY)
+        // One request for each page, and no more.
+        _ = posix_fadvise(file.number, 0, 0, POSIX_FADV_RANDOM)
+        let memory = try AnonymousMemory(byteCount: 4096)
+        let count = try unsafe file.read(into: memory.bytes, at: UInt64(page) * 4096, path)
+        return unsafe count == 4096 && memory.bytes[0] == 7
     }
 
     @Test func unmountingLazilyKeepsServingUntilTheLastUser() throws {
@@ -121,7 +183,7 @@ struct ParkedRequestTests {
                 source: "dead",
                 at: point.path,
                 type: FuseSession.typeName,
-                isReadOnly: true,
+                restrictions: .readOnly,
                 options: "fd=\(device.number),rootmode=40000,user_id=0,group_id=0"
             )
         }

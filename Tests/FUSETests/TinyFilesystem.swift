@@ -14,11 +14,14 @@ final class TinyFilesystem: FuseFilesystem {
         case stalled = 400
         case device = 500
         case broken = 600
+        /// As `stalled`, with many pages.
+        case wide = 700
     }
 
     static let names: [(name: String, node: Node)] = [
         (".", .root), ("..", .root), ("big", .big), ("broken", .broken), ("device", .device),
         ("hello", .hello), ("link", .link), ("stalled", .stalled),
+        ("wide", .wide),
     ]
     static let bigSize: UInt64 = 3 << 20
     static let hello = Array("hello, kernel\n".utf8)
@@ -60,6 +63,7 @@ final class TinyFilesystem: FuseFilesystem {
             result.mode |= 0o4000
         case .link: result.size = 5
         case .stalled: result.size = 4096
+        case .wide: result.size = 4096 * 1024
         case .device: result.device = 0x0010_0334  // major 3, minor 0x134 in new_encode_dev
         case .broken: break
         }
@@ -119,7 +123,7 @@ final class TinyFilesystem: FuseFilesystem {
             let count = Int(max(end, offset) - offset)
             let bytes = unsafe UnsafeRawBufferPointer(rebasing: buffer[..<count])
             request.reply(unsafe RawSpan(_unsafeBytes: bytes))
-        case .stalled:
+        case .stalled, .wide:
             guard let parked = request.park() else { return }
             stalledReads.update { $0.append(parked) }
         default:
@@ -149,7 +153,10 @@ final class TinyFilesystem: FuseFilesystem {
     }
 
     func listXattrs(of node: UInt64, into reply: inout ReplyBuffer) throws(FuseFailure) {
-        for byte in "user.colour\0".utf8 { reply.append(byte) }
+        for byte in "user.colour".utf8 { reply.append(byte) }
+        // As the suffix of `system.posix_acl_access` is: none, even where nothing fits any more.
+        unsafe reply.append([UInt8]().span.bytes)
+        reply.append(0)
     }
 
     func statistics() -> FuseStatistics {

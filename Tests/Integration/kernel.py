@@ -100,6 +100,12 @@ def read_ahead_kilobytes(target: Path) -> int:
     return int(Path(f"/sys/class/bdi/{mount.device}/read_ahead_kb").read_text())
 
 
+def mount_overlay(lower: Path, upper: Path, work: Path, target: Path, options: str) -> None:
+    """An overlay of one lower directory."""
+    directories = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    _mount(Path("overlay"), target, "overlay", 0, f"{directories},{options}")
+
+
 def mount_tmpfs(target: Path, size: int) -> None:
     """A file system that is full after `size` bytes."""
     _mount(Path("tmpfs"), target, "tmpfs", 0, f"size={size}")

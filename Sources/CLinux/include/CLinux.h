@@ -41,6 +41,9 @@ static inline int clinux_openat(int directory, const char *path, int flags, mode
 // fcntl is variadic.
 static inline int clinux_set_close_on_exec(int fd) { return fcntl(fd, F_SETFD, FD_CLOEXEC); }
 
+// A mutable global.
+char **clinux_environment(void);
+
 // ioctl is variadic; FS_IOC_GETVERSION is a macro with a cast.
 static inline int clinux_inode_generation(int fd, int *generation) {
     return ioctl(fd, FS_IOC_GETVERSION, generation);
@@ -83,3 +86,6 @@ static inline int clinux_exit_status(int status) { return WEXITSTATUS(status); }
 int clinux_strerror(int code, char *buffer, size_t size);
 int clinux_set_thread_name(pthread_t thread, const char *name);
 int clinux_allowed_processors(void);
+// errno is set, and -1 returned, as by a system call.
+int clinux_receive_descriptor(int socket);
+ssize_t clinux_read_uncached(int fd, void *buffer, size_t size, off_t offset);

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CLinux
+import Glibc
+
+/// Reading without filling the page cache, for files whose content is cached elsewhere as well.
+package enum UncachedRead: Sendable {
+    /// As many bytes as were read, fewer than asked only at the end of the file.
+    case bytes(Int)
+    /// Neither the kernel nor the file system can do it (before Linux 6.14).
+    case unsupported
+
+    /// Reads from the offset until the buffer is full or the file ends (RWF_DONTCACHE).
+    ///
+    /// Pages that are in memory are used and stay; those that the read brings in are dropped.
+    ///
+    /// - Parameters:
+    ///   - number: the open file.
+    ///   - buffer: takes the bytes from its start.
+    ///   - offset: the file offset of the first byte.
+    ///   - object: what is read, for the error.
+    /// - Returns: what came of it.
+    /// - Throws: `SystemError` if a read fails.
+    package static func perform(
+        _ number: Int32,
+        into buffer: UnsafeMutableRawBufferPointer,
+        at offset: UInt64,
+        _ object: @autoclosure () -> String
+    ) throws(SystemError) -> UncachedRead {
+        var done = 0
+        while done < buffer.count {
+            let count: Int
+            do throws(SystemError) {
+                count = try retryingOnInterrupt("preadv2", object()) {
+                    unsafe clinux_read_uncached(
+                        number,
+                        buffer.baseAddress?.advanced(by: done),
+                        buffer.count - done,
+                        off_t(truncatingIfNeeded: offset &+ UInt64(done))
+                    )
+                }
+            } catch  where error.code == EOPNOTSUPP || error.code == ENOSYS {
+                return .unsupported
+            }
+            guard count > 0 else { break }
+            done += count
+        }
+        return .bytes(done)
+    }
+}
+
+extension OwnedDescriptor {
+    /// A second owner's view of a descriptor that something else keeps open: for one call.
+    ///
+    /// - Parameters:
+    ///   - number: the descriptor, open for as long as the body runs.
+    ///   - body: uses it.
+    /// - Returns: what the body returns.
+    /// - Throws: what the body throws.
+    package static func borrowing<T, Failure: Error>(
+        _ number: Int32,
+        _ body: (borrowing OwnedDescriptor) throws(Failure) -> T
+    ) throws(Failure) -> T {
+        let view = OwnedDescriptor(owning: number)
+        do throws(Failure) {
+            let result = try body(view)
+            _ = view.release()
+            return result
+        } catch {
+            _ = view.release()
+            throw error
+        }
+    }
+
+    /// Takes the pages that are on storage out of memory (POSIX_FADV_DONTNEED).
+    package func dropPages() {
+        // Advice: where it is not taken, memory is used twice, and nothing is wrong.
+        _ = posix_fadvise(number, 0, 0, POSIX_FADV_DONTNEED)
+    }
+}

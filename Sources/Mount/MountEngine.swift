@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ChunkCache
+package import Distribution
+package import FUSE
+package import Linux
+package import Log
+
+/// What all mounts of a process share: one cache, one scheduler that fills it, one pool of workers.
+///
+/// A mount costs a descriptor, a mapped bootstrap and its blobs' bitmaps; no thread.
+package final class MountEngine: Sendable {
+    let cache: ChunkCache
+    private let workers: FuseWorkers
+    private let options: MountOptions
+    private let log: Logger
+
+    /// An engine without mounts, which owns its cache directory.
+    ///
+    /// - Parameters:
+    ///   - options: how; the directory exists.
+    ///   - log: takes events.
+    /// - Throws: `SystemError`: EWOULDBLOCK where another process has the cache; `ContentError` if
+    ///   there is no memory.
+    package init(_ options: MountOptions, _ log: Logger) throws {
+        try? ResourceLimits.raiseOpenFiles()
+        var options = options
+        options.limits.deadlineMilliseconds = RequestTimeout.clamped(
+            options.limits.deadlineMilliseconds
+        )
+        // Half of what there may be: sessions, bitmaps on their way and sources need the rest.
+        let openFiles = max(((try? ResourceLimits.openFiles()) ?? 1024) / 2, 64)
+        cache = try ChunkCache(
+            directory: options.cacheDirectory,
+            runtimeDirectory: options.runtimeDirectory,
+            limits: options.limits,
+            openFiles: openFiles,
+            log: log
+        )
+        workers = try FuseWorkers(count: options.workers)
+        self.options = options
+        self.log = log
+    }
+
+    /// Mounts an image, and returns once the mount answers.
+    ///
+    /// - Parameters:
+    ///   - source: the image.
+    ///   - point: the directory; a mount of ours that a dead process left there is cleared.
+    /// - Returns: the mount, which is served until it is unmounted and its last user has ended.
+    /// - Throws: `SystemError` (EBUSY where another process has the mount point), `ContentError`
+    ///   for what is wrong with the image.
+    package func mount(
+        _ source: any ImageSource,
+        at point: MountPoint
+    ) throws -> MountedImage {
+        let image = try OpenImage(source, cache, cacheDirectory: options.cacheDirectory)
+        do {
+            let filesystem = try ImageFilesystem(image, cache, log)
+            let session = try attach(filesystem, point, image.name)
+            do {
+                try workers.serve(session)
+                try point.awaitAnswer()
+            } catch {
+                try? point.detach()
+                throw error
+            }
+            setReadAhead(point)
+            log.info(
+                "mounted",
+                ["image": image.name, "path": point.path, "cache": options.cacheDirectory]
+            )
+            return MountedImage(image, point, session, cache, log)
+        } catch {
+            image.close(cache)
+            throw error
+        }
+    }
+
+    /// Mounts, once what a dead process left is away; nothing answers yet.
+    private func attach(
+        _ filesystem: ImageFilesystem,
+        _ point: MountPoint,
+        _ name: String
+    ) throws(SystemError) -> FuseSession {
+        let turn = MountTurn(in: options.runtimeDirectory, log)
+        let stale = try point.clearStale()
+        if stale > 0 { log.warning("stale mount cleared", ["path": point.path, "mounts": stale]) }
+        let session = try FuseSession(
+            filesystem,
+            mountedAt: point.path,
+            source: name,
+            restrictions: options.restrictions
+        )
+        turn.end()
+        return session
+    }
+
+    /// Before the mount is handed out: files that are open keep the old setting.
+    private func setReadAhead(_ point: MountPoint) {
+        // Only root may, and an ordinary user's mount is as good as the kernel's setting.
+        guard CurrentProcess.isRoot else { return }
+        do throws(SystemError) {
+            let found = try point.setReadAhead(kilobytes: options.readAheadKilobytes)
+            guard found != options.readAheadKilobytes else { return }
+            log.warning("read-ahead is another than was set", ["kilobytes": found])
+        } catch {
+            log.warning("read-ahead not set", ["cause": error])
+        }
+    }
+
+    /// Ends the fetching, makes everything durable and ends the workers; reads that wait fail.
+    ///
+    /// To be called when all mounts have ended.
+    package func close() {
+        cache.close()
+        workers.stop()
+    }
+
+    /// Ends without waiting, for a process that exits now.
+    package func abandon() {
+        cache.abandon()
+    }
+}
+
+/// One mount of an engine.
+package final class MountedImage: Sendable {
+    /// Where it is.
+    package let point: MountPoint
+    private let image: OpenImage
+    private let session: FuseSession
+    private let cache: ChunkCache
+    private let log: Logger
+
+    init(
+        _ image: OpenImage,
+        _ point: MountPoint,
+        _ session: FuseSession,
+        _ cache: ChunkCache,
+        _ log: Logger
+    ) {
+        self.image = image
+        self.point = point
+        self.session = session
+        self.cache = cache
+        self.log = log
+    }
+
+    /// The stored bytes of all chunks that files of the image have.
+    package var storedBytes: UInt64 { image.storedBytes }
+
+    /// A descriptor that can be read once the mount has ended, its last user included.
+    package var endDescriptor: Int32 { session.endDescriptor }
+
+    /// Takes the mount out of sight; whoever uses it is served on.
+    package func unmount() {
+        do throws(SystemError) {
+            if try !point.unmount() {
+                log.warning("in use, detached: served until its last user ends")
+            }
+        } catch {
+            // Somebody has detached it already; the kernel says when it ends.
+            log.warning("not unmounted", ["cause": error])
+        }
+    }
+
+    /// Waits for the end of the mount, and closes its image's part of the cache.
+    ///
+    /// - Throws: `SystemError`.
+    package func close() throws(SystemError) {
+        try session.waitUntilEnded()
+        image.close(cache)
+        log.info("unmounted", ["path": point.path])
+    }
+}

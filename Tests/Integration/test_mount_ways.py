@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ways to a mount other than root's `lazypull mount`: mount(8), fstab, an ordinary user."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kernel
+import oci
+import tree
+from commands import EXIT_DONE, EXIT_USAGE, Lazypull
+from rafs import ConvertedImage
+from workspace import LIMIT, Workspace, wait_until
+
+# fusermount3 wants its user to have a name.
+USER = pwd.getpwnam("nobody").pw_uid
+
+
+@pytest.fixture
+def helper(binary: Path, workspace: Workspace) -> Path:
+    """The program under the name by which mount(8) calls it."""
+    link = workspace / "mount.lazypull"
+    link.symlink_to(binary)
+    return link
+
+
+@pytest.fixture
+def installed_helper(helper: Path) -> Iterator[Path]:
+    """The same where mount(8) looks for it."""
+    link = Path("/sbin/mount.lazypull")
+    if link.exists():
+        pytest.skip(f"{link} is there already")
+    link.symlink_to(helper)
+    yield link
+    link.unlink()
+
+
+def test_helper(
+    image: ConvertedImage, expected: tree.Tree, helper: Path, workspace: Workspace
+) -> None:
+    """Options behind -o are those of `lazypull mount`; what concerns others is passed over."""
+    target = workspace.directory("target")
+    options = f"ro,nosuid,noexec,_netdev,x-systemd.automount,cache-dir={workspace.path}/cache,read-ahead=0"
+    options += f",log-file={workspace.path}/log"
+    subprocess.run(
+        [helper, image.reference, target, "-n", "-o", options, "-t", "lazypull"],
+        check=True,
+        timeout=LIMIT,
+    )
+    tree.assert_same(expected, tree.read(target))
+    flags = os.statvfs(target).f_flag
+    assert flags & os.ST_NOSUID and flags & os.ST_NOEXEC and not flags & os.ST_NODEV
+    kernel.unmount(target)
+    wait_until(lambda: not workspace.processes(), "the daemon to end")
+
+
+@pytest.mark.parametrize(
+    "words, naming",
+    [
+        (["oci:x", "/mnt", "-o", "cache-dri=/x"], "cache-dir"),
+        (["oci:x"], "mount.lazypull IMAGE DIR"),
+        (["oci:x", "/mnt", "-o"], "-o"),
+        (["oci:x", "/mnt", "-x"], "-x"),
+    ],
+)
+def test_helper_usage(
+    words: list[str], naming: str, helper: Path, workspace: Workspace
+) -> None:
+    """What cannot be meant is refused by name."""
+    Lazypull(helper, workspace).run(*words).assert_refused(naming, codes=[EXIT_USAGE])
+
+
+def test_helper_fakes(helper: Path, workspace: Workspace) -> None:
+    """With -f nothing happens; with -s options of other systems are passed over."""
+    assert Lazypull(helper, workspace).run("oci:x", "/mnt", "-sf", "-o", "uid=1").code == EXIT_DONE
+
+
+def test_mount_and_umount_programs(
+    image: ConvertedImage, expected: tree.Tree, installed_helper: Path, workspace: Workspace
+) -> None:
+    """`mount -t lazypull` and a line of fstab, each with `umount`."""
+    target = workspace.directory("target")
+    options = f"cache-dir={workspace.path}/cache,log-file={workspace.path}/log"
+    table = workspace / "fstab"
+    table.write_text(f"{image.reference} {target} lazypull {options},noauto 0 0\n")
+    for command in (
+        ["mount", "-t", "lazypull", "-o", options, image.reference, target],
+        ["mount", "--fstab", table, target],
+    ):
+        subprocess.run(command, check=True, timeout=LIMIT)
+        tree.assert_same(expected, tree.read(target))
+        subprocess.run(["umount", target], check=True, timeout=LIMIT)
+        wait_until(lambda: not workspace.processes(), "the daemon to end")
+
+
+@pytest.fixture
+def fuse_for_all() -> Iterator[None]:
+    """/dev/fuse as udev makes it: for everybody, since fusermount3 opens it as its user."""
+    device = Path("/dev/fuse")
+    mode = device.stat().st_mode & 0o777
+    device.chmod(0o666)
+    yield
+    device.chmod(mode)
+
+
+@pytest.fixture
+def home(workspace: Workspace, fuse_for_all: None) -> Path:
+    """An ordinary user's home directory."""
+    path = workspace.directory("home")
+    os.chown(path, USER, USER)
+    return path
+
+
+def as_user(home: Path, *more: str) -> list[str]:
+    """How to become that user, with nothing of root's environment."""
+    identity = ["--reuid", str(USER), "--regid", str(USER), "--clear-groups"]
+    path = "PATH=/usr/local/bin:/usr/bin:/bin"
+    return ["setpriv", *identity, "env", "-i", f"HOME={home}", path, *more]
+
+
+@pytest.mark.parametrize("variables", [[], ["XDG_CACHE_HOME"]])
+def test_ordinary_user(
+    variables: list[str],
+    image: ConvertedImage,
+    expected: tree.Tree,
+    lazypull: Lazypull,
+    home: Path,
+    workspace: Workspace,
+) -> None:
+    """A user mounts through fusermount3, with a cache of their own, and ends it by a signal."""
+    target = home / "mnt"
+    target.mkdir()
+    os.chown(target, USER, USER)
+    # The module's image is root's alone to enter.
+    layout = oci.Layout(workspace / "layout")
+    shutil.copytree(image.layout.path, layout.path)
+    more = [f"{name}={home}/elsewhere" for name in variables]
+    log = home / "log"
+    lazypull.run(
+        "mount", "--log-file", log, layout.reference(image.tag), target,
+        prefix=as_user(home, *more), cwd=home,
+    ).assert_done()  # fmt: skip
+    (process,) = workspace.processes()
+    seen = subprocess.run(
+        [*as_user(home), "sha256sum", target / "upper"], capture_output=True, text=True, check=True
+    )
+    assert seen.stdout.split()[0] == expected[b"upper"].digest
+    cache = home / ("elsewhere/lazypull" if variables else ".cache/lazypull")
+    assert list(cache.glob("blobs/*/data"))
+    assert os.stat(cache).st_mode & 0o777 == 0o700
+    os.kill(process, 15)
+    wait_until(lambda: not workspace.processes(), "the daemon to end")
+    assert not kernel.is_mounted(target)
+    assert "not" not in log.read_text(), log.read_text()
