@@ -30,4 +30,21 @@ struct ThreadsTests {
         threads.wait()
         #expect(taken.update { $0 } == 4)
     }
+
+    @Test func aGroupThatWasWaitedForHoldsNothing() throws {
+        final class Held: Sendable {}
+        for _ in 0..<300 {
+            let threads = ThreadGroup()
+            weak let held: Held?
+            do {
+                let object = Held()
+                held = object
+                for _ in 0..<2 {
+                    try threads.start(name: "holder") { withExtendedLifetime(object) {} }
+                }
+            }
+            threads.wait()
+            #expect(held == nil)
+        }
+    }
 }
