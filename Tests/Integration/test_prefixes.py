@@ -12,7 +12,9 @@ import judges
 import oci
 import tree
 from cases import STACKS
-from commands import EXIT_USAGE, Lazypull
+from commands import EXIT_UNSUPPORTED, EXIT_USAGE, Lazypull
+from layers import Stack
+from scenarios import file
 from workspace import Workspace
 
 EXIT_NOT_FOUND = 64
@@ -77,3 +79,20 @@ def test_wrong_numbers(lazypull: Lazypull, workspace: Workspace) -> None:
     for options in (["--layers", "0"], ["--layers", "1", "--against", image.reference]):
         lazypull.check(image.reference, *options).assert_refused("layers", codes=[EXIT_USAGE])
     lazypull.check(layout.reference("source"), "--layers", "1").assert_refused("not a converted")
+
+
+def test_dictionary_is_refused(lazypull: Lazypull, workspace: Workspace) -> None:
+    """The blobs of a dictionary stand among those of the layers, and are none of them."""
+    layout = oci.Layout.create(workspace / "layout")
+    STACKS["chunk_boundaries"]().write(layout, "source")
+    source = layout.reference("source")
+    known = lazypull.convert(source, layout, "known")
+    Stack([[file(b"new", b"new" * 1000)], *STACKS["chunk_boundaries"]().layers]).write(
+        layout, "source"
+    )
+    image = lazypull.convert(source, layout, "lazy", "--chunk-dict", known.reference)
+    assert len(image.data_layers) > 3
+    for count in ("1", "2"):
+        lazypull.check(image.reference, "--layers", count).assert_refused(
+            "chunk dictionary", codes=[EXIT_UNSUPPORTED]
+        )

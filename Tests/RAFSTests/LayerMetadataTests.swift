@@ -103,6 +103,6 @@ struct LayerMetadataTests {
                 errors += 1
             }
         }
-        #expect(errors > 50)
+        #expect(errors > 20)
     }
 }
