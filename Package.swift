@@ -96,7 +96,7 @@ let package = Package(
             ),
             .target(
                 name: "TestSupport",
-                dependencies: ["Content"],
+                dependencies: ["Content", "CZlib"],
                 path: "Tests/TestSupport",
                 swiftSettings: swiftSettings
             ),

@@ -25,7 +25,7 @@ package struct GzipDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
     // Where the stored bytes begin in the file.
     private let base: UInt64
 
-    // Whether the decoder stands before a block, and `readBlock` has not told so yet.
+    // Whether the decoder stands before a block.
     private var isBeforeBlock = false
 
     /// How many bytes of content were given out so far.
@@ -78,15 +78,16 @@ package struct GzipDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
     /// Reads the next bytes of a block.
     ///
     /// - Parameter buffer: takes the bytes from its start; not empty.
-    /// - Returns: how many bytes were read. 0 before a block, the first of a member as well, whose
-    ///   boundary `boundary` then gives; 0 also at the end, where it gives nil.
+    /// - Returns: how many bytes were read, perhaps 0. Before every block, the first of a member as
+    ///   well, a read ends and `boundary` tells where. 0 without a boundary is the end.
     /// - Throws: what `read` throws.
     package mutating func readBlock(
         into buffer: UnsafeMutableRawBufferPointer
     ) throws(ContentError) -> Int {
-        isBeforeBlock = false
-        while window.byteCount == 0, state != .ended, !isBeforeBlock {
-            try advance(stopsAtBlocks: true)
+        if window.byteCount == 0 {
+            repeat {
+                try advance(stopsAtBlocks: true)
+            } while window.byteCount == 0 && state != .ended && !isBeforeBlock
         }
         return unsafe take(into: buffer)
     }
@@ -145,6 +146,7 @@ package struct GzipDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
 
     /// Reads a member's header; gives false at the end of the file.
     private mutating func skipHeader(isFirst: Bool) throws(ContentError) -> Bool {
+        let start = compressedOffset
         var header = GzipHeader()
         var isEmpty = true
         while !header.isComplete {
@@ -154,10 +156,9 @@ package struct GzipDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
             }
             isEmpty = false
             let (consumed, fault) = unsafe input.buffered.withUnsafeBytes { unsafe header.take($0) }
-            if case .magic = fault, !isFirst {
-                throw corrupt("garbage after the last gzip member")
+            if let fault {
+                throw corrupt(isFirst ? fault.text : fault.textBehindMember, at: start)
             }
-            if let fault { throw corrupt(fault.text) }
             input.consume(consumed)
         }
         return true
@@ -177,14 +178,14 @@ package struct GzipDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
         }
         self.trailer = trailer
         input.consume(step.consumed)
+        isBeforeBlock = step.status == .blockBoundary
         switch step.status {
         case .streamEnd: state = .trailer
         case .needsInput where available == 0 && step.produced == 0:
             throw truncated("ends inside a gzip member")
         case .failed(let fault) where step.produced == 0:
             throw corrupt("gzip data is corrupt (\(fault.rawValue))")
-        case .blockBoundary: isBeforeBlock = true
-        case .needsInput, .outputFull, .failed: break
+        case .needsInput, .outputFull, .blockBoundary, .failed: break
         }
     }
 
@@ -209,11 +210,16 @@ package struct GzipDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
         (base &+ input.offset) &* 8 &- decoder.bufferedBitCount
     }
 
-    private func truncated(_ text: String) -> ContentError { .truncated("\(text) \(place)") }
+    private func truncated(_ text: String) -> ContentError {
+        .truncated("\(text) \(place(compressedOffset))")
+    }
 
-    private func corrupt(_ text: String) -> ContentError { .corrupt("\(text) \(place)") }
+    /// What is wrong at the offset, or where the decoder is.
+    private func corrupt(_ text: String, at offset: CompressedOffset? = nil) -> ContentError {
+        .corrupt("\(text) \(place(offset ?? compressedOffset))")
+    }
 
-    private var place: String {
-        "at compressed offset \(compressedOffset), uncompressed offset \(uncompressedOffset)"
+    private func place(_ offset: CompressedOffset) -> String {
+        "at compressed offset \(offset), uncompressed offset \(uncompressedOffset)"
     }
 }

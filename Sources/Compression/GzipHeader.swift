@@ -18,6 +18,11 @@ struct GzipHeader {
             case .checksum: "checksum of the gzip header is wrong"
             }
         }
+
+        /// What it is if a whole member comes before it.
+        var textBehindMember: String {
+            if case .magic = self { "garbage after the last gzip member" } else { text }
+        }
     }
 
     private enum Field {

@@ -11,6 +11,8 @@ import Glibc
 enum Target: String, CaseIterable {
     case tar
     case layer
+    case inflate
+    case deflate
     case bootstrap
     case inodes
     case blob
@@ -28,6 +30,8 @@ enum Target: String, CaseIterable {
         switch self {
         case .tar: TarTarget.run(bytes)
         case .layer: LayerTarget.run(bytes)
+        case .inflate: InflateTarget.run(bytes)
+        case .deflate: InflateTarget.runDeflated(bytes)
         case .bootstrap: BootstrapTarget.run(bytes)
         case .inodes: BootstrapTarget.runPatches(bytes)
         case .blob: BlobTarget.run(bytes)

@@ -40,6 +40,8 @@ enum Seeds {
         [
             (.tar, archives()),
             (.layer, layers()),
+            (.inflate, streams()),
+            (.deflate, programs()),
             (.bootstrap, [bootstrap]),
             (
                 .inodes,
@@ -92,6 +94,38 @@ enum Seeds {
             gzip, zstd, gzip + gzip, gzip + [UInt8](repeating: 0, count: 600), empty + gzip,
             skippable + zstd, zstd + skippable + zstd, gzip + [1], zstd + [1], text,
         ].map { [5, 1] + $0 }
+    }
+
+    private static func streams() -> [[UInt8]] {
+        let text = lines(40)
+        var seeds: [[UInt8]] = []
+        for level: Int32 in [0, 1, 6, 9] {
+            for strategy: Int32 in 0..<5 {
+                var parameters = Zlib.Parameters()
+                parameters.level = level
+                parameters.strategy = strategy
+                parameters.flush = 2
+                parameters.pieceSize = 700
+                seeds.append([0, UInt8(level), 1] + Zlib.deflate(text, .none, parameters))
+            }
+        }
+        let member = Zlib.deflate(text, .gzip)
+        seeds.append([1, 2, 3] + member)
+        seeds.append([1, 2, 3] + member + member + [0, 0])
+        return seeds
+    }
+
+    private static func programs() -> [[UInt8]] {
+        let program: [UInt8] = [
+            1 + 6 * 20, 0, 0, 5, 200, 7, 0x61, 3, 0, 9, 4, 0, 255, 2, 100, 100, 5, 90, 90, 3, 20,
+            20,
+            5, 250, 250, 11, 80, 81, 4, 7, 99,
+        ]
+        return (0..<20).map { number in
+            let number = UInt8(number)
+            return [number / 2, number, 8 - number % 9, number, number * 5, 1, number, number]
+                + program
+        }
     }
 
     private static func blobs() -> [[UInt8]] {
