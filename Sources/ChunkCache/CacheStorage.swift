@@ -98,6 +98,8 @@ final class FileStorage: CacheStorage {
             guard try Identity(file, path) == identity else {
                 throw SystemError("open again", path, code: ESTALE)
             }
+            // The reader's kernel reads ahead already: twice brings in what nobody drops.
+            file.expectRandomReads()
             return file
         }
     }

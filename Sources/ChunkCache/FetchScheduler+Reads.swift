@@ -169,10 +169,12 @@ extension FetchScheduler.State {
         _ blob: CachedBlob,
         _ readAhead: ReadAhead
     ) -> Int {
-        guard table.queuedCount < FetchScheduler.queueLimit else { return 0 }
+        guard readAhead.backgroundBytes > 0, table.queuedCount < FetchScheduler.queueLimit else {
+            return 0
+        }
         let isFree = isFree(blob)
-        let after = readAhead.backgroundBytesAfter
-        let before = readAhead.backgroundBytesBefore
+        let after = readAhead.backgroundBytes
+        let before = after / 4
         let chunks =
             blob.neighbours(of: last, step: 1, limit: after, isFree)
             + blob.neighbours(of: first, step: -1, limit: before, isFree)

@@ -2,28 +2,31 @@
 
 /// How far a cache looks ahead of its readers.
 ///
-/// The proportions are those that did best when starts of real images were replayed over links of
-/// several speeds: a request takes along what lies behind a miss, some more around it comes when
-/// nothing else is wanted, and a reader that goes straight on finds the next 32 MiB there.
+/// The distances are those that did best when starts of real images were replayed over links of
+/// several speeds: a request takes along what lies behind a miss, and a reader that goes straight
+/// on finds the next 32 MiB there. What lies around a miss is worth fetching in the background
+/// only on a link that would be idle otherwise: that is for who knows the link to ask for.
 package struct ReadAhead: Sendable, Equatable {
     /// A request for less than this is extended to it, in stored bytes; 0: nothing is fetched that
     /// no reader asked for.
     package var requestBytes: UInt64
+    /// How many stored bytes after a miss are fetched when nothing else is wanted, and a quarter of
+    /// that before it.
+    package var backgroundBytes: UInt64
 
     /// Looking ahead that far.
     ///
-    /// - Parameter requestBytes: what a request is extended to, in stored bytes; 0 for none.
-    package init(requestBytes: UInt64) {
+    /// - Parameters:
+    ///   - requestBytes: what a request is extended to, in stored bytes; 0 for none.
+    ///   - backgroundBytes: how much after a miss is fetched when nothing else is wanted.
+    package init(requestBytes: UInt64, backgroundBytes: UInt64 = 0) {
         self.requestBytes = min(requestBytes, 1 << 24)
+        self.backgroundBytes = min(backgroundBytes, 1 << 28)
     }
 
     /// The usual distance.
     package static let usual = ReadAhead(requestBytes: 512 << 10)
 
-    /// How many stored bytes after a miss are fetched when nothing else is wanted.
-    var backgroundBytesAfter: UInt64 { requestBytes * 4 }
-    /// How many stored bytes before a miss are fetched when nothing else is wanted.
-    var backgroundBytesBefore: UInt64 { requestBytes }
     /// How far a sequential reader's chunks are fetched ahead at most, in bytes of content.
     var sequentialBytes: UInt64 { requestBytes * 64 }
     /// How far they are fetched ahead as soon as a reader turns out to be one.

@@ -28,8 +28,8 @@ enum MountCommand {
         "read-ahead",
         value: OptionValue("BYTES", .integer(0...16_777_216), fallback: "524288"),
         help: """
-            Fetch what lies around a miss as well: its request is extended to BYTES, the rest comes
-            when nothing else is wanted. With 0 only what is read is fetched.
+            Extend the request for a missing chunk to BYTES, by what follows it in the blob, and
+            fetch ahead of sequential readers. With 0 only what is read is fetched.
             """
     )
     private static let readDeadline = Option(

@@ -16,7 +16,13 @@ struct ReadAheadTests {
 
     private func cache(_ requestBytes: UInt64, threads: Int = 4) throws -> ChunkCache {
         try fixture.cache(
-            limits: FetchLimits(threads: threads, readAhead: ReadAhead(requestBytes: requestBytes))
+            limits: FetchLimits(
+                threads: threads,
+                readAhead: ReadAhead(
+                    requestBytes: requestBytes,
+                    backgroundBytes: requestBytes * 4
+                )
+            )
         )
     }
 

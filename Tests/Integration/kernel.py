@@ -94,6 +94,12 @@ def fuse_answers(target: Path) -> bool:
     return _libc.statfs(os.fsencode(target), buffer) == 0 and buffer[0] == FUSE_SUPER_MAGIC
 
 
+def version() -> tuple[int, int]:
+    """The running kernel's version, as far as features depend on it."""
+    major, minor = re.match(r"(\d+)\.(\d+)", os.uname().release).groups()
+    return int(major), int(minor)
+
+
 def read_ahead_kilobytes(target: Path) -> int:
     """How far the kernel reads ahead in the file system at `target`."""
     mount = mounts_below(target)[-1]

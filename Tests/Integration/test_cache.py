@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import shutil
+import subprocess
+import tarfile
 import threading
+from pathlib import Path
 
 import pytest
 
 import kernel
+import oci
 import tree
+from cases import FILES
 from commands import EXIT_NO_SPACE, Lazypull, Mounted, Result
 from layers import MEBIBYTE
 from rafs import ConvertedImage
@@ -56,6 +63,136 @@ def test_one_file_costs_one_file(
         (mounted.path / "upper").read_bytes()
         statistics = mounted.statistics()
     assert 0 < statistics["fetched-bytes"] < statistics["image-bytes"] / 2
+
+
+def test_without_read_ahead_only_what_is_read_is_fetched(
+    image: ConvertedImage, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """With --read-ahead 0 one page costs one chunk; with more, the next ones come along."""
+    fetched = {}
+    for distance in ("0", "4194304"):
+        cache = workspace / f"cache{distance}"
+        with lazypull.mount(image.reference, cache, None, "--read-ahead", distance) as mounted:
+            with open(mounted.path / "d" / "5", "rb") as opened:
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+                os.pread(opened.fileno(), 1, 0)
+            statistics = mounted.unmount()
+            assert statistics["fetches"] == 1
+            fetched[distance] = statistics["fetched-bytes"]
+    # Chunks of this image: half a mebibyte of noise, then text and noise again.
+    assert 0 < fetched["0"] <= fetched["4194304"] - MEBIBYTE
+
+
+def test_clean_end_leaves_no_runtime_bits(
+    image: ConvertedImage, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """What /run holds for a cache is needed by nobody once all is durable."""
+    cache = workspace / "cache"
+    with lazypull.mount(image.reference, cache) as mounted:
+        tree.file_digest(mounted.path / "upper")
+        assert list(runtime_bits(cache).iterdir())
+    assert list(runtime_bits(cache).iterdir()) == []
+
+
+def runtime_bits(cache: Path) -> Path:
+    """Where the bits of a cache directory are that need not survive a reboot."""
+    status = cache.stat()
+    return Path(f"/run/lazypull/{status.st_dev:x}-{status.st_ino:x}")
+
+
+def test_data_is_in_memory_once(
+    image: ConvertedImage, expected: tree.Tree, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """What the kernel keeps of the mount it does not keep of the backing files as well."""
+    cache = workspace / "cache"
+    for _ in range(2):
+        # Once to fill the cache, which is flushed at the end, and once to read from it.
+        with lazypull.mount(image.reference, cache) as mounted:
+            tree.assert_same(expected, tree.read(mounted.path))
+            files = list(cache.glob("blobs/*/data"))
+            resident = sum(resident_bytes(path) for path in files)
+    content = sum(path.stat().st_blocks * 512 for path in files)
+    if kernel.version() < (6, 14):
+        pytest.skip("the kernel cannot read without keeping (RWF_DONTCACHE)")
+    assert content > FILES * MEBIBYTE
+    assert resident <= content / 10
+
+
+def resident_bytes(path: Path) -> int:
+    """How much of a file is in the page cache."""
+    result = subprocess.run(
+        ["fincore", "--bytes", "--noheadings", "--output", "RES", path],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return int(result.stdout)
+
+
+def test_hostile_image_has_its_own_cache(
+    image: ConvertedImage, expected: tree.Tree, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """An image that gives other records for another's blob shares no byte with it."""
+    layout = oci.Layout(workspace / "hostile")
+    shutil.copytree(image.layout.path, layout.path)
+    swap_chunk_places(layout, image.tag)
+    hostile = ConvertedImage(layout, image.tag)
+    assert {layer["digest"] for layer in hostile.data_layers} == {
+        layer["digest"] for layer in image.data_layers
+    }
+    cache = workspace / "cache"
+    # Whichever comes first: neither has what the other stored.
+    for first, second in ((hostile, image), (image, hostile)):
+        for reference in (first.reference, second.reference):
+            mounted = lazypull.try_mount(reference, cache)
+            if not isinstance(mounted, Mounted):
+                assert reference == hostile.reference
+                continue
+            if reference == image.reference:
+                tree.assert_same(expected, tree.read(mounted.path))
+            else:
+                read_whatever_comes(mounted.path)
+            mounted.unmount()
+        shutil.rmtree(cache)
+
+
+def read_whatever_comes(root: Path) -> None:
+    """Reads all files, right, wrong or failing."""
+    for path in root.rglob("*"):
+        try:
+            path.read_bytes()
+        except OSError:
+            pass
+
+
+def swap_chunk_places(layout: oci.Layout, tag: str) -> None:
+    """Rewrites the bootstrap layer: the digests of the first two chunks change places."""
+    manifest = layout.manifest(tag)
+    layer = manifest["layers"][-1]
+    members = {}
+    with tarfile.open(fileobj=io.BytesIO(layout.blob(layer["digest"]))) as tar:
+        order = tar.getmembers()
+        for member in order:
+            members[member.name] = tar.extractfile(member).read() if member.isfile() else None
+    name = max((name for name in members if name.endswith(".blob.digest")),
+               key=lambda name: len(members[name]))  # fmt: skip
+    first, second = members[name][:32], members[name][32:64]
+    for other, content in members.items():
+        if content is not None:
+            marked = content.replace(first, b"\0" * 32)
+            members[other] = marked.replace(second, first).replace(b"\0" * 32, second) if (
+                first in content
+            ) else content
+    output = io.BytesIO()
+    with tarfile.open(fileobj=output, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for member in order:
+            content = members[member.name]
+            tar.addfile(member, io.BytesIO(content) if content is not None else None)
+    data = output.getvalue()
+    config = layout.document(manifest["config"]["digest"])
+    config["rootfs"]["diff_ids"][-1] = oci.sha256(data)
+    new = layout.put(gzip.compress(data), layer["mediaType"])
+    manifest["layers"][-1] = {**layer, **new}
+    manifest["config"] = layout.put_document(config, manifest["config"]["mediaType"])
+    layout.set_tag(tag, layout.put_document(manifest, manifest["mediaType"]))
 
 
 def test_many_readers_share_one_fetch(

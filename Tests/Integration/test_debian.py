@@ -23,7 +23,8 @@ pytestmark = pytest.mark.limit(600)
 PROGRAM = ["/usr/bin/python3", "-c", "import json, ssl, sqlite3"]
 
 # Of the image's compressed bytes, as much as the start of the program may fetch.
-LARGEST_SHARE = 0.30
+# With --read-ahead 0 it is 17 %, in twice as many requests.
+LARGEST_SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ def test_fuse_mount(case: DebianCase, lazypull: Lazypull, workspace: Workspace) 
     with lazypull.mount(case.image.reference, cache) as mounted:
         tree.assert_same(case.expected, tree.read(mounted.path))
         first = mounted.unmount()
-    assert first["fetched-bytes"] == first["image-bytes"]
+    # What comes along with a miss may be of files that a higher layer hides.
+    stored = sum(layer["size"] for layer in case.image.data_layers)
+    assert first["image-bytes"] <= first["fetched-bytes"] <= stored
     with lazypull.mount(case.image.reference, cache) as mounted:
         tree.assert_same(case.expected, tree.read(mounted.path))
         assert mounted.unmount()["fetched-bytes"] == 0
