@@ -72,12 +72,6 @@ extension OwnedDescriptor {
         }
     }
 
-    /// Has reads bring in what they ask for and nothing else (POSIX_FADV_RANDOM).
-    package func expectRandomReads() {
-        // Advice: where it is not taken, nothing is wrong.
-        _ = posix_fadvise(number, 0, 0, POSIX_FADV_RANDOM)
-    }
-
     /// Takes the pages that are on storage out of memory (POSIX_FADV_DONTNEED).
     package func dropPages() {
         // Advice: where it is not taken, memory is used twice, and nothing is wrong.

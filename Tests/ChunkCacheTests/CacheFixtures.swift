@@ -198,13 +198,21 @@ final class CacheFixture {
         limits: FetchLimits = FetchLimits(threads: 4, readAhead: ReadAhead(requestBytes: 0)),
         openFiles: Int = 512
     ) throws -> ChunkCache {
-        try ChunkCache(
-            directory: cacheDirectory,
-            runtimeDirectory: hasRuntimeBits ? runtimeDirectory : nil,
-            limits: limits,
-            openFiles: openFiles,
-            log: log
-        )
+        // A program that another test starts has our lock's descriptor until it begins to run.
+        for attempt in 0... {
+            do {
+                return try ChunkCache(
+                    directory: cacheDirectory,
+                    runtimeDirectory: hasRuntimeBits ? runtimeDirectory : nil,
+                    limits: limits,
+                    openFiles: openFiles,
+                    log: log
+                )
+            } catch let error as SystemError where error.code == EWOULDBLOCK && attempt < 20 {
+                _ = Monitor(0).wait(milliseconds: 50) { _ in Bool?.none }
+            }
+        }
+        preconditionFailure("the loop has no end")
     }
 
     func open(_ blob: TestBlob, _ cache: ChunkCache, _ source: TestSource) throws -> CachedBlob {
