@@ -100,6 +100,13 @@ let package = Package(
                 path: "Tests/TestSupport",
                 swiftSettings: swiftSettings
             ),
+            // What Tests/Benchmarks/run measures beside zlib.
+            .executableTarget(
+                name: "InflateBenchmark",
+                dependencies: ["Content", "Compression", "CZlib"],
+                path: "Tests/Benchmarks/Inflate",
+                swiftSettings: swiftSettings
+            ),
             .testTarget(name: "PackageTests", dependencies: [], swiftSettings: swiftSettings),
         ]
 )

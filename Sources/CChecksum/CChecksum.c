@@ -55,51 +55,101 @@ static uint32_t update_by_tables(uint32_t state, const uint8_t *bytes, size_t co
 
 #if defined(__x86_64__)
 
-// Carries 128 bits of remainder past the bits that follow, as many as the constants say, and adds
-// those. The constants are x^(n + 32) and x^(n - 32) modulo the polynomial, reflected, for n bits:
-// Gopal, Ozturk et al., "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ
-// Instruction", Intel 2009, where they are called k1 to k4.
-__attribute__((target("pclmul"))) static inline __m128i fold(__m128i value, __m128i constants,
+// Gopal, Ozturk et al., "Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction",
+// Intel 2009: 128 bits of remainder are carried past the n bits that follow by multiplying their
+// halves with x^(n + 32) and x^(n - 32) modulo the polynomial.
+static uint64_t by_128[2], by_512[2], by_1024[2];
+
+// x^power modulo the polynomial, its bits reflected, in the place where the products of reflected
+// numbers come out right.
+static uint64_t fold_factor(int power) {
+    uint32_t value = UINT32_C(1) << 31;
+    for (; power > 0; power--) value = value >> 1 ^ (value & 1 ? POLYNOMIAL : 0);
+    return (uint64_t)value << 1;
+}
+
+static void fill_factors(void) {
+    uint64_t *factors[] = {by_128, by_512, by_1024};
+    int bits[] = {128, 512, 1024};
+    for (int index = 0; index < 3; index++) {
+        factors[index][0] = fold_factor(bits[index] + 32);
+        factors[index][1] = fold_factor(bits[index] - 32);
+    }
+}
+
+static __m128i load(const void *bytes) { return _mm_loadu_si128((const __m128i *)bytes); }
+
+__attribute__((target("pclmul"))) static inline __m128i fold(__m128i value, __m128i factors,
                                                              __m128i next) {
-    __m128i low = _mm_clmulepi64_si128(value, constants, 0x00);
-    __m128i high = _mm_clmulepi64_si128(value, constants, 0x11);
+    __m128i low = _mm_clmulepi64_si128(value, factors, 0x00);
+    __m128i high = _mm_clmulepi64_si128(value, factors, 0x11);
     return _mm_xor_si128(next, _mm_xor_si128(low, high));
+}
+
+// Folds the parts of a remainder into one, and then what is left of the bytes.
+__attribute__((target("pclmul"))) static uint32_t finish(const __m128i *parts, int part_count,
+                                                         const uint8_t *bytes, size_t count) {
+    const __m128i factors = load(by_128);
+    __m128i value = parts[0];
+    for (int part = 1; part < part_count; part++) value = fold(value, factors, parts[part]);
+    for (; count >= 16; bytes += 16, count -= 16) value = fold(value, factors, load(bytes));
+    // Which has the remainder of all bytes so far: the tables reduce it to 32 bits.
+    uint8_t remainder[16];
+    _mm_storeu_si128((__m128i *)remainder, value);
+    uint32_t state = update_by_tables(0, remainder, sizeof remainder);
+    return update_by_tables(state, bytes, count);
 }
 
 // At least 64 bytes.
 __attribute__((target("pclmul"))) static uint32_t update_by_clmul(uint32_t state,
                                                                   const uint8_t *bytes,
                                                                   size_t count) {
-    const __m128i by_512 = _mm_set_epi64x(0x1C6E41596, 0x154442BD4);
-    const __m128i by_128 = _mm_set_epi64x(0x0CCAA009E, 0x1751997D0);
-    const __m128i *next = (const __m128i *)bytes;
-    __m128i first = _mm_xor_si128(_mm_loadu_si128(next), _mm_cvtsi32_si128((int)state));
-    __m128i second = _mm_loadu_si128(next + 1);
-    __m128i third = _mm_loadu_si128(next + 2);
-    __m128i fourth = _mm_loadu_si128(next + 3);
-    for (next += 4, count -= 64; count >= 64; next += 4, count -= 64) {
-        first = fold(first, by_512, _mm_loadu_si128(next));
-        second = fold(second, by_512, _mm_loadu_si128(next + 1));
-        third = fold(third, by_512, _mm_loadu_si128(next + 2));
-        fourth = fold(fourth, by_512, _mm_loadu_si128(next + 3));
+    const __m128i factors = load(by_512);
+    __m128i parts[4];
+    for (int part = 0; part < 4; part++) parts[part] = load(bytes + 16 * part);
+    parts[0] = _mm_xor_si128(parts[0], _mm_cvtsi32_si128((int)state));
+    for (bytes += 64, count -= 64; count >= 64; bytes += 64, count -= 64) {
+        for (int part = 0; part < 4; part++)
+            parts[part] = fold(parts[part], factors, load(bytes + 16 * part));
     }
-    first = fold(first, by_128, second);
-    first = fold(first, by_128, third);
-    first = fold(first, by_128, fourth);
-    for (; count >= 16; next++, count -= 16) first = fold(first, by_128, _mm_loadu_si128(next));
-    // What is left has the remainder of all bytes so far: the tables reduce it to 32 bits.
-    uint8_t remainder[16];
-    _mm_storeu_si128((__m128i *)remainder, first);
-    state = update_by_tables(0, remainder, sizeof remainder);
-    return update_by_tables(state, (const uint8_t *)next, count);
+    return finish(parts, 4, bytes, count);
 }
 
-static int has_instructions(void) { return __builtin_cpu_supports("pclmul"); }
+// At least 128 bytes; two parts of the remainder in each register.
+__attribute__((target("avx2,pclmul,vpclmulqdq"))) static uint32_t update_by_wide_clmul(
+    uint32_t state, const uint8_t *bytes, size_t count) {
+    const __m256i factors = _mm256_broadcastsi128_si256(load(by_1024));
+    __m256i parts[4];
+    for (int part = 0; part < 4; part++)
+        parts[part] = _mm256_loadu_si256((const __m256i *)(bytes + 32 * part));
+    parts[0] = _mm256_xor_si256(parts[0], _mm256_zextsi128_si256(_mm_cvtsi32_si128((int)state)));
+    for (bytes += 128, count -= 128; count >= 128; bytes += 128, count -= 128) {
+        for (int part = 0; part < 4; part++) {
+            __m256i next = _mm256_loadu_si256((const __m256i *)(bytes + 32 * part));
+            __m256i low = _mm256_clmulepi64_epi128(parts[part], factors, 0x00);
+            __m256i high = _mm256_clmulepi64_epi128(parts[part], factors, 0x11);
+            parts[part] = _mm256_xor_si256(next, _mm256_xor_si256(low, high));
+        }
+    }
+    __m128i halves[8];
+    memcpy(halves, parts, sizeof halves);
+    return finish(halves, 8, bytes, count);
+}
+
+static int is_wide;
+
+static int has_instructions(void) {
+    if (!__builtin_cpu_supports("pclmul")) return 0;
+    fill_factors();
+    is_wide = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("vpclmulqdq");
+    return 1;
+}
 
 static uint32_t update_by_instructions(uint32_t state, const uint8_t *bytes, size_t count) {
     // Below that the tables are as fast.
-    return count >= 64 ? update_by_clmul(state, bytes, count)
-                       : update_by_tables(state, bytes, count);
+    if (count < 64) return update_by_tables(state, bytes, count);
+    return is_wide && count >= 256 ? update_by_wide_clmul(state, bytes, count)
+                                   : update_by_clmul(state, bytes, count);
 }
 
 #elif defined(__aarch64__)

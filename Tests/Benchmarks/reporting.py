@@ -16,10 +16,12 @@ from measuring import Sample
 Samples = dict[str, dict[str, list[Sample]]]
 
 
-def report(image: dict, rows: list[tuple[str, int | None]], samples: Samples) -> dict:
+def report(
+    image: dict, rows: list[tuple[str, int | None, float | None]], samples: Samples
+) -> dict:
     """The document for `--output`: medians for reading, samples for reckoning.
 
-    A row is its name and the bytes that it works on.
+    A row is its name, the bytes that it works on, and what the first side executes for each.
     """
     return {
         "machine": machine(),
@@ -28,6 +30,7 @@ def report(image: dict, rows: list[tuple[str, int | None]], samples: Samples) ->
             {
                 "name": row,
                 "bytes": amount,
+                "instructions_per_byte": instructions,
                 "sides": [
                     {
                         "name": name,
@@ -40,7 +43,7 @@ def report(image: dict, rows: list[tuple[str, int | None]], samples: Samples) ->
                     for name, taken in samples[row].items()
                 ],
             }
-            for row, amount in rows
+            for row, amount, instructions in rows
         ],
     }
 
@@ -63,10 +66,12 @@ def machine() -> dict:
 
 def table(document: dict) -> Iterator[str]:
     """The medians, each row's sides together; `ratio` is to the row's first side."""
-    yield f"{'row':<10}  {'side':<34}  {'wall s':>8}  {'min':>7}  {'max':>7}  " + (
-        f"{'CPU s':>7}  {'MB/s':>7}  {'peak MB':>7}  {'ratio':>6}"
+    width = max(len(row["name"]) for row in document["rows"])
+    yield f"{'row':<{width}}  {'side':<34}  {'wall s':>8}  {'min':>7}  {'max':>7}  " + (
+        f"{'CPU s':>7}  {'MB/s':>7}  {'peak MB':>7}  {'ratio':>6}  {'instr/B':>7}"
     )
     for row in document["rows"]:
+        instructions = row["instructions_per_byte"]
         ours = row["sides"][0]["median"]["wall_seconds"]
         for side in row["sides"]:
             median = side["median"]
@@ -76,7 +81,10 @@ def table(document: dict) -> Iterator[str]:
             memory = median["peak_memory_bytes"]
             peak = f"{memory / 1e6:.0f}" if memory else "-"
             yield (
-                f"{row['name']:<10}  {side['name']:<34}  {wall:>8.3f}  {min(walls):>7.3f}  "
+                f"{row['name']:<{width}}  {side['name']:<34}  {wall:>8.3f}  {min(walls):>7.3f}  "
                 f"{max(walls):>7.3f}  {median['cpu_seconds']:>7.2f}  {rate:>7}  "
                 f"{peak:>7}  {wall / ours:>6.2f}"
+                + (f"  {instructions:>7.2f}" if instructions else "")
             )
+            # Of the first side only.
+            instructions = None

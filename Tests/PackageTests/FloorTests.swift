@@ -42,7 +42,7 @@ struct FloorTests {
         "Compression": 2, "OCI": 2, "Tar": 2, "FUSE": 2,
         "RAFS": 3, "Distribution": 3, "Layers": 3, "ChunkCache": 3,
         "Convert": 4, "Check": 4, "Mount": 4, "Unpack": 4,
-        "lazypull": 5,
+        "lazypull": 5, "InflateBenchmark": 5,
     ]
 
     /// Format modules take bytes and give values: no file, no clock, no network.
