@@ -23,7 +23,7 @@ package struct HTTPRequest: Sendable, CustomStringConvertible {
     package var url: URL
     /// More headers; none with a secret: that is `authorization`.
     package var headers: [HTTPHeader]
-    /// The value of the Authorization header; nil for none. Never shown, never sent elsewhere.
+    /// The value of the Authorization header, never shown, never sent elsewhere; nil for none.
     package var authorization: String?
     /// Headers that an administrator set for this host alone, secrets perhaps.
     package var hostHeaders: [HTTPHeader] = []
@@ -107,6 +107,7 @@ package final class HTTPBody: @unchecked Sendable {
     /// The bytes after some; itself if these are none.
     ///
     /// - Parameter skipped: how many are left out, at most all.
+    /// - Returns: a body with the rest.
     package func dropFirst(_ skipped: Int) -> HTTPBody {
         guard skipped > 0 else { return self }
         let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[min(skipped, count)...])

@@ -119,6 +119,7 @@ final class SignedLocations: Sendable {
     ///   - target: where it leads.
     ///   - head: the redirect.
     ///   - now: the moment on the monotonic clock.
+    /// - Returns: the moment on the same clock.
     static func end(of target: URL, _ head: HTTPHead, now: UInt64) -> UInt64? {
         if head["cache-control"]?.lowercased().contains("no-store") == true { return nil }
         // The server's clock where it is told: it has made the signature.

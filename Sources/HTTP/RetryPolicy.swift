@@ -29,6 +29,7 @@ package struct RetryPolicy: Sendable {
     /// For programs that read from a mount: as long as the deadline lasts.
     ///
     /// - Parameter seconds: how long a read may take.
+    /// - Returns: the policy.
     package static func deadline(seconds: Int) -> RetryPolicy {
         RetryPolicy(attempts: .max, duration: UInt64(clamping: seconds) &* 1_000_000_000)
     }

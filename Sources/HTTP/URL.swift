@@ -5,7 +5,7 @@ import CCurl
 /// An address of http or https, taken apart by libcurl, so that what is compared here is what is
 /// connected to there.
 package struct URL: Sendable, Hashable, CustomStringConvertible {
-    /// The whole address. May hold secrets in its query: never to be shown.
+    /// The whole address, never to be shown: its query may hold secrets.
     package let text: String
     /// `http` or `https`.
     package let scheme: String
