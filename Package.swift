@@ -41,6 +41,11 @@ let package = Package(
         .systemLibrary(name: "CCrypto"),
         .target(name: "CFuse"),
         .target(name: "CChecksum"),
+        .target(
+            name: "CCurl",
+            cSettings: [.define("STATIC_STUBS", .when(configuration: .release))]
+        ),
+        .target(name: "CTOML"),
     ]
         // Floor 1: words, the kernel, the command line, the log.
         + module("Content", [])
@@ -52,9 +57,14 @@ let package = Package(
         + module("OCI", ["Content"])
         + module("Tar", ["Content"])
         + module("FUSE", ["Linux", "CFuse", "CLinux"])
+        + module("TOML", ["Content", "CTOML"])
+        + module("HTTP", ["Content", "Linux", "CCurl"])
         // Floor 3: images and chunks.
         + module("RAFS", ["Content", "Compression"])
-        + module("Distribution", ["Content", "Linux", "Compression", "OCI", "Tar"])
+        + module(
+            "Distribution",
+            ["Content", "Linux", "Log", "Compression", "OCI", "Tar", "TOML", "HTTP"]
+        )
         + module("Layers", ["Content", "Compression", "Tar"])
         + module("ChunkCache", ["Content", "Linux", "Log", "Compression"])
         // Floor 4: what the applets do.
@@ -79,7 +89,7 @@ let package = Package(
             .executableTarget(
                 name: "lazypull",
                 dependencies: [
-                    "Arguments", "Log", "Linux", "Content", "OCI", "Distribution", "Layers",
+                    "Arguments", "Log", "Linux", "Content", "OCI", "HTTP", "Distribution", "Layers",
                     "ChunkCache", "Convert", "Check", "Mount", "Unpack",
                 ],
                 swiftSettings: swiftSettings,
@@ -108,5 +118,6 @@ let package = Package(
                 swiftSettings: swiftSettings
             ),
             .testTarget(name: "PackageTests", dependencies: [], swiftSettings: swiftSettings),
-        ]
+        ],
+    cxxLanguageStandard: .cxx17
 )

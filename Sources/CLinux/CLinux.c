@@ -8,6 +8,7 @@
 #include "CLinux.h"
 
 #include <errno.h>
+#include <nss.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -70,3 +71,9 @@ int clinux_receive_descriptor(int socket) {
 }
 
 char **clinux_environment(void) { return environ; }
+
+int clinux_configure_lookup(const char *database, const char *services) {
+    return __nss_configure_lookup(database, services);
+}
+
+int clinux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }

@@ -21,6 +21,8 @@ package struct ContentError: Error, Sendable, CustomStringConvertible {
         case limitExceeded
         /// The bytes named do not exist.
         case notFound
+        /// Whoever has the bytes does not give or take them: a wrong password, no right to.
+        case denied
         /// The storage or the network did not give or take the bytes.
         case inputOutput
     }

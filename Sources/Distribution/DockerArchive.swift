@@ -96,7 +96,14 @@ package struct DockerArchive: ImageSource {
     package func resolve() throws -> ResolvedImage { image }
 
     package func openBlob(_ blob: Descriptor) throws -> AnyByteStream {
-        try files.open(path(blob), expectedSize: blob.size)
+        // The one was made here, the other is kept.
+        if blob.digest == image.descriptor.digest {
+            return AnyByteStream(ArrayStream(image.manifestBytes))
+        }
+        if blob.digest == image.manifest.config.digest {
+            return AnyByteStream(ArrayStream(image.configBytes))
+        }
+        return try files.open(path(blob), expectedSize: blob.size)
     }
 
     package func blobSource(_ blob: Descriptor) throws -> any BlobSource {

@@ -17,6 +17,19 @@ package protocol ImageSource: Sendable {
     /// - Throws: an error that says what is missing or wrong.
     func resolve() throws -> ResolvedImage
 
+    /// The manifest or index the name stands for, whatever platform is wanted.
+    ///
+    /// - Returns: its descriptor; `openBlob` gives its bytes.
+    /// - Throws: an error that says what is missing or wrong.
+    func root() throws -> Descriptor
+
+    /// The manifests that name this one as their subject: signatures, bills of materials.
+    ///
+    /// - Parameter manifest: the subject.
+    /// - Returns: their descriptors; `openBlob` gives their bytes.
+    /// - Throws: an error that says what is missing or wrong.
+    func referrers(of manifest: Descriptor) throws -> [Descriptor]
+
     /// All manifests that the name leads to, indexes unfolded, in their order.
     ///
     /// - Returns: their descriptors, as the indexes have them.
@@ -50,6 +63,10 @@ extension ImageSource {
     package func manifests() throws -> [Descriptor] { [try resolve().descriptor] }
 
     package func resolve(_ manifest: Descriptor) throws -> ResolvedImage { try resolve() }
+
+    package func root() throws -> Descriptor { try resolve().descriptor }
+
+    package func referrers(of manifest: Descriptor) throws -> [Descriptor] { [] }
 }
 
 /// An image with its documents.
@@ -123,6 +140,30 @@ package protocol ImageDestination: Sendable {
     /// - Throws: an error if a blob it names is missing, or it cannot be stored.
     @discardableResult
     func put(manifest: [UInt8], mediaType: MediaType, tag: String?) throws -> Descriptor
+
+    /// Whether a manifest or an index is there already, with all it names, under the tag.
+    ///
+    /// - Parameters:
+    ///   - manifest: names it.
+    ///   - tag: its tag; nil if it needs none.
+    /// - Returns: false also where that is not known.
+    /// - Throws: an error if it cannot be found out.
+    func hasManifest(_ manifest: Descriptor, tag: String?) throws -> Bool
+
+    /// Stores a blob of a source as it is, verified.
+    ///
+    /// - Parameters:
+    ///   - blob: names it.
+    ///   - source: has it.
+    ///   - progress: counts the bytes as they pass.
+    /// - Returns: whether it was sent: it may have been there.
+    /// - Throws: an error if it cannot be read, is not what its digest says, or cannot be stored.
+    @discardableResult
+    func copyBlob(
+        _ blob: Descriptor,
+        from source: any ImageSource,
+        progress: ByteCounter?
+    ) throws -> Bool
 }
 
 extension ImageDestination {
@@ -140,18 +181,34 @@ extension ImageDestination {
         return Descriptor(mediaType: mediaType, digest: digest, size: size)
     }
 
+    package func hasManifest(_ manifest: Descriptor, tag: String?) throws -> Bool { false }
+
     /// Stores a blob of a source as it is, verified.
-    ///
-    /// - Parameters:
-    ///   - blob: names it.
-    ///   - source: has it.
-    /// - Throws: an error if it cannot be read, is not what its digest says, or cannot be stored.
     package func copyBlob(_ blob: Descriptor, from source: any ImageSource) throws {
+        try copyBlob(blob, from: source, progress: nil)
+    }
+
+    package func copyBlob(
+        _ blob: Descriptor,
+        from source: any ImageSource,
+        progress: ByteCounter?
+    ) throws -> Bool {
+        try streamBlob(blob, from: source, progress: progress)
+        return true
+    }
+
+    /// Sends a blob of a source, verified, whether it is there or not.
+    func streamBlob(
+        _ blob: Descriptor,
+        from source: any ImageSource,
+        progress: ByteCounter?
+    ) throws {
         var stream = VerifyingStream(
             try source.openBlob(blob),
             digest: blob.digest,
             size: blob.size,
-            object: "blob \(blob.digest)"
+            object: "blob \(blob.digest)",
+            progress: progress
         )
         let upload = try makeBlob()
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)

@@ -4,7 +4,7 @@ import Content
 import OCI
 
 /// Reads an image from the files of an OCI layout, wherever they are.
-struct LayoutReader<Files: LayoutFiles> {
+struct LayoutReader<Files: LayoutFiles>: ImageDocuments {
     let files: Files
     /// The image's name, for messages.
     let name: String
@@ -12,43 +12,20 @@ struct LayoutReader<Files: LayoutFiles> {
     let tag: String?
     let selection: ImageSelection
 
-    /// The most indexes that one name may lead to, one in the other.
-    private static var indexLimit: Int { 100 }
-
-    func resolve() throws -> ResolvedImage {
-        let root = try findRoot()
-        var chosen = root
-        if root.mediaType.isIndex {
-            chosen = try selection.choose(
-                among: try leaves(of: root),
-                place: "\(name): index \(root.digest)"
-            ) { (descriptor) throws(ContentError) in
-                let bytes = try document(descriptor, "manifest")
-                let manifest = try Manifest(parsing: bytes, mediaType: descriptor.mediaType)
-                return manifest.bootstrapLayer != nil
-            }
+    /// The manifests of index.json that name this one as their subject.
+    func referrers(of manifest: Descriptor) throws(ContentError) -> [Descriptor] {
+        let bytes = try files.contents(of: "index.json", limit: JSONValue.documentLimit)
+        let index = try Index(parsing: bytes, document: "\(files.place)/index.json")
+        var found: [Descriptor] = []
+        for entry in index.manifests where entry.mediaType.isManifest || entry.mediaType.isIndex {
+            let document = try JSONValue(
+                parsing: try document(entry, "manifest"),
+                document: "manifest \(entry.digest)"
+            )
+            guard document["subject"]?["digest"]?.text == manifest.digest.oci else { continue }
+            found.append(entry)
         }
-        let image = try resolve(chosen)
-        // What index.json says of an image is not asked: it may come from the tool that copied it.
-        if !root.mediaType.isIndex || chosen.platform == nil {
-            try selection.check(image.config.platform, place: name)
-        }
-        return image
-    }
-
-    func resolve(_ manifest: Descriptor) throws -> ResolvedImage {
-        try ResolvedImage(
-            descriptor: manifest,
-            manifestBytes: try document(manifest, "manifest")
-        ) { config in
-            try document(config, "image config")
-        }
-    }
-
-    /// All manifests the name leads to, in their order.
-    func manifests() throws(ContentError) -> [Descriptor] {
-        let root = try findRoot()
-        return root.mediaType.isIndex ? try leaves(of: root) : [root]
+        return found
     }
 
     func openBlob(_ blob: Descriptor) throws(ContentError) -> AnyByteStream {
@@ -79,7 +56,7 @@ struct LayoutReader<Files: LayoutFiles> {
     }
 
     /// The manifest or index the name stands for.
-    private func findRoot() throws(ContentError) -> Descriptor {
+    func findRoot() throws(ContentError) -> Descriptor {
         try checkMarker()
         let bytes = try files.contents(of: "index.json", limit: JSONValue.documentLimit)
         let index = try Index(parsing: bytes, document: "\(files.place)/index.json")
@@ -97,51 +74,6 @@ struct LayoutReader<Files: LayoutFiles> {
             throw .unsupported("\(name): media type \(first.mediaType) is not supported")
         }
         return first
-    }
-
-    /// The manifests of an index, those of indexes in it in their place.
-    private func leaves(of root: Descriptor) throws(ContentError) -> [Descriptor] {
-        var leaves: [Descriptor] = []
-        var pending = [root]
-        var count = 0
-        while let next = pending.popLast() {
-            guard next.mediaType.isIndex else {
-                if next.mediaType.isManifest { leaves.append(next) }
-                continue
-            }
-            count += 1
-            guard count <= Self.indexLimit else {
-                throw ContentError(.limitExceeded, "\(name): more than \(Self.indexLimit) indexes")
-            }
-            let index = try Index(
-                parsing: try document(next, "index"),
-                mediaType: next.mediaType
-            )
-            pending += index.manifests.reversed()
-        }
-        return leaves
-    }
-
-    /// A document's bytes, verified.
-    private func document(
-        _ descriptor: Descriptor,
-        _ kind: String
-    ) throws(ContentError) -> [UInt8] {
-        let object = "\(kind) \(descriptor.digest)"
-        guard descriptor.size <= UInt64(JSONValue.documentLimit) else {
-            throw ContentError(
-                .limitExceeded,
-                "\(object): \(descriptor.size) bytes,"
-                    + " at most \(JSONValue.documentLimit) are accepted"
-            )
-        }
-        var stream = VerifyingStream(
-            try openBlob(descriptor),
-            digest: descriptor.digest,
-            size: descriptor.size,
-            object: object
-        )
-        return try stream.readAll(limit: JSONValue.documentLimit)
     }
 
     private static func tags(of index: Index) -> String {

@@ -37,6 +37,12 @@ package struct OCIArchive: ImageSource {
 
     package func manifests() throws -> [Descriptor] { try reader.manifests() }
 
+    package func root() throws -> Descriptor { try reader.root() }
+
+    package func referrers(of manifest: Descriptor) throws -> [Descriptor] {
+        try reader.referrers(of: manifest)
+    }
+
     package func openBlob(_ blob: Descriptor) throws -> AnyByteStream { try reader.openBlob(blob) }
 
     package func blobSource(_ blob: Descriptor) throws -> any BlobSource {

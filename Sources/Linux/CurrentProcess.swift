@@ -42,6 +42,25 @@ package enum CurrentProcess {
         return UInt64(clamping: now.tv_sec) &* 1_000_000_000 &+ UInt64(clamping: now.tv_nsec)
     }
 
+    /// Seconds since 1970, UTC, by a clock that people set.
+    package static var secondsSince1970: Int64 {
+        var now = timespec()
+        _ = unsafe clock_gettime(CLOCK_REALTIME, &now)
+        return Int64(now.tv_sec)
+    }
+
+    /// Waits.
+    ///
+    /// - Parameter nanoseconds: how long.
+    package static func sleep(nanoseconds: UInt64) {
+        let end = monotonicNanoseconds.addingReportingOverflow(nanoseconds).partialValue
+        var moment = timespec(
+            tv_sec: Int(clamping: end / 1_000_000_000),
+            tv_nsec: Int(end % 1_000_000_000)
+        )
+        while unsafe clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &moment, nil) == EINTR {}
+    }
+
     /// The value of an environment variable, or nil if it is not set.
     package static func environment(_ name: String) -> String? {
         unsafe getenv(name).map { unsafe String(cString: $0) }

@@ -81,6 +81,9 @@ extension SystemError {
     /// Whether the file named, or a directory on the way to it, does not exist.
     package var isNotFound: Bool { code == ENOENT || code == ENOTDIR }
 
+    /// Whether the file may not be touched by us.
+    package var isPermissionDenied: Bool { code == EACCES || code == EPERM }
+
     /// Whether something was to be made that exists.
     package var isAlreadyThere: Bool { code == EEXIST }
 }

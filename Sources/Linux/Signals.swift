@@ -47,3 +47,10 @@ package struct SignalDescriptor: ~Copyable {
         return Int32(bitPattern: information.ssi_signo)
     }
 }
+
+/// Blocks all signals in the calling thread, so that the process's other threads get them.
+package func blockSignals() {
+    var set = sigset_t()
+    unsafe sigfillset(&set)
+    _ = unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
+}

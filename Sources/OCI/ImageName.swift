@@ -11,17 +11,27 @@ package enum ImageName: Sendable, Equatable {
     /// An archive as `docker save` writes it, and the `repository:tag` of an image in it, or the
     /// end of that.
     case dockerArchive(file: String, tag: String?)
+    /// An image in a registry.
+    case registry(Reference)
 
     /// The tag that is written where none is given.
     package static let defaultTag = "latest"
 
     private static let supported =
-        "supported: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]"
+        "supported: docker://HOST/REPOSITORY[:TAG], oci:DIR[:TAG], oci-archive:FILE[:TAG],"
+        + " docker-archive:FILE[:TAG]"
 
     /// The transports, as the command line names them.
-    package static let transports = ["oci", "oci-archive", "docker-archive"]
+    package static let transports = ["docker", "oci", "oci-archive", "docker-archive"]
 
-    /// The name in the text: `oci:DIR[:TAG]` and the like.
+    /// Transports of other programs, which would be read as repositories otherwise.
+    private static let foreignTransports = [
+        "atomic", "containerd", "containers-storage", "dir", "docker-daemon", "ostree", "sif",
+        "tarball",
+    ]
+
+    /// The name in the text: `docker://host/repository:tag`, also without `docker://`,
+    /// `oci:DIR[:TAG]` and the like.
     ///
     /// The tag follows the last colon after the last slash, so that a path may hold colons before
     /// a slash; but in `docker-archive:` it follows the first colon, as for skopeo, since it may
@@ -30,15 +40,14 @@ package enum ImageName: Sendable, Equatable {
     /// - Parameter text: the name.
     /// - Throws: `ContentError` that says what is supported.
     package init(_ text: String) throws(ContentError) {
-        guard let colon = text.firstIndex(of: ":"), !text[..<colon].contains("/") else {
-            throw .unsupported("image name '\(text)' has no transport; \(Self.supported)")
-        }
-        let transport = String(text[..<colon])
-        guard Self.transports.contains(transport) else {
-            throw .unsupported("transport '\(transport)' is not supported; \(Self.supported)")
+        let words = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+        let transport = words.count > 1 ? String(words[0]) : ""
+        if transport == "docker" || !Self.transports.contains(transport) {
+            self = .registry(try Self.reference(text, transport))
+            return
         }
         let isDocker = transport == "docker-archive"
-        let place = text[text.index(after: colon)...]
+        let place = words[1]
         let lastPart = place.lastIndex(of: "/").map { place.index(after: $0) } ?? place.startIndex
         let tagColon =
             isDocker ? place.firstIndex(of: ":") : place[lastPart...].lastIndex(of: ":")
@@ -53,15 +62,36 @@ package enum ImageName: Sendable, Equatable {
             throw .unsupported("the path of an image name holds a NUL byte")
         }
         if let tag, isDocker ? tag.isEmpty : !Self.isTag(tag) {
-            throw .unsupported(
-                "'\(tag)' is no tag: 1 to 128 of A-Z a-z 0-9 _ . -, not beginning with . or -"
-            )
+            throw .unsupported(Self.noTag(tag))
         }
         switch transport {
         case "oci": self = .layout(directory: path, tag: tag)
         case "oci-archive": self = .archive(file: path, tag: tag)
         default: self = .dockerArchive(file: path, tag: tag)
         }
+    }
+
+    private static func reference(
+        _ text: String,
+        _ transport: String
+    ) throws(ContentError) -> Reference {
+        if transport == "docker" {
+            guard text.hasPrefix("docker://") else {
+                throw .unsupported("image name '\(text)': it is docker://, with two slashes")
+            }
+            return try Reference(String(text.dropFirst(9)))
+        }
+        guard !foreignTransports.contains(transport), !text.contains("://") else {
+            throw .unsupported("transport '\(transport)' is not supported; \(supported)")
+        }
+        guard !text.hasPrefix("."), !text.hasPrefix("/"), !text.isEmpty else {
+            throw .unsupported("image name '\(text)' has no transport; \(supported)")
+        }
+        return try Reference(text)
+    }
+
+    static func noTag(_ text: String) -> String {
+        "'\(text)' is no tag: 1 to 128 of A-Z a-z 0-9 _ . -, not beginning with . or -"
     }
 
     /// Whether the text is a tag (distribution-spec): `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
@@ -86,7 +116,9 @@ extension ImageName: CustomStringConvertible {
             case .layout(let directory, _): ("oci", directory)
             case .archive(let file, _): ("oci-archive", file)
             case .dockerArchive(let file, _): ("docker-archive", file)
+            case .registry(let reference): ("docker", "//\(reference)")
             }
+        if case .registry = self { return "\(transport):\(path)" }
         return "\(transport):\(path)\(tag.map { ":\($0)" } ?? "")"
     }
 }
@@ -96,6 +128,7 @@ extension ImageName {
     package var tag: String? {
         switch self {
         case .layout(_, let tag), .archive(_, let tag), .dockerArchive(_, let tag): tag
+        case .registry(let reference): reference.tag
         }
     }
 }

@@ -28,7 +28,7 @@ enum CheckCommand {
         summary: "Verify a converted image, or compare it with its source",
         options: [
             against, dump, SharedOptions.platform, SharedOptions.layers,
-        ] + LimitOptions.all + [
+        ] + RegistryOptions.all + LimitOptions.all + [
             SharedOptions.threads, SharedOptions.quiet, SharedOptions.output,
         ],
         operands: [
@@ -40,9 +40,10 @@ enum CheckCommand {
         guard !arguments.has(against) || !arguments.has(SharedOptions.layers) else {
             throw UsageError("--layers does not go with --against, which compares whole images")
         }
-        let image = try Images.converted(arguments)
+        let images = Images(arguments)
+        let image = try images.converted()
         let original = try arguments.text(against).map {
-            try Images.source(
+            try images.source(
                 try Images.name($0),
                 try SharedOptions.selection(arguments, .original)
             )

@@ -65,7 +65,7 @@ enum ConvertCommand {
         options: [
             SharedOptions.platform, allPlatforms, keepOriginal, chunkSize, compressor,
             compressionLevel, chunkDictionary, prefetchFiles, workDirectory, strict,
-        ] + LimitOptions.all + [
+        ] + RegistryOptions.all + LimitOptions.all + [
             SharedOptions.threads,
             SharedOptions.quiet, SharedOptions.output,
         ],
@@ -85,11 +85,12 @@ enum ConvertCommand {
             "converting",
             isQuiet: arguments.has(SharedOptions.quiet)
         )
+        let images = Images(arguments)
         let conversion = Conversion(
-            from: try Images.source(source, try SharedOptions.selection(arguments, .original)),
-            to: try Images.destination(target),
+            from: try images.source(source, try SharedOptions.selection(arguments, .original)),
+            to: try images.destination(target),
             tag: target.tag ?? ImageName.defaultTag,
-            options: try options(arguments),
+            options: try options(arguments, images),
             announce: { reporter.note(ConversionText.text($0)) }
         )
         let start = CurrentProcess.monotonicNanoseconds
@@ -138,13 +139,16 @@ enum ConvertCommand {
         )
     }
 
-    private static func options(_ arguments: ParsedArguments) throws -> ConversionOptions {
+    private static func options(
+        _ arguments: ParsedArguments,
+        _ images: Images
+    ) throws -> ConversionOptions {
         let size = chunkSizes.first { $0.name == arguments.text(chunkSize) }
         let chunkByteCount = UInt32(1) << UInt32(size?.bits ?? 20)
         let selection = try SharedOptions.selection(arguments, .converted)
         let dictionary = try ChunkDictionary(
             try arguments.texts(chunkDictionary).map {
-                try Images.source(try Images.name($0), selection)
+                try images.source(try Images.name($0), selection)
             },
             chunkSize: chunkByteCount
         )

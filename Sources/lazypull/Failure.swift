@@ -41,6 +41,7 @@ struct Failure: Error {
         case .unsupported: .unsupported
         case .limitExceeded: .limitExceeded
         case .notFound: .notFound
+        case .denied: .denied
         case .inputOutput: .inputOutput
         }
     }

@@ -4,10 +4,35 @@ internal import Arguments
 internal import Content
 internal import Convert
 internal import Distribution
+internal import HTTP
+internal import Log
 internal import OCI
 
 /// Where the names of images on the command line lead.
-enum Images {
+struct Images {
+    private let arguments: ParsedArguments
+    private let registries: RegistryAccess
+
+    /// Images as the command line reaches them.
+    ///
+    /// - Parameters:
+    ///   - arguments: the command line, with `RegistryOptions.all` among its options.
+    ///   - reads: how failures are dealt with where a range of a blob is read.
+    ///   - log: takes what went wrong on the way and was mended.
+    init(
+        _ arguments: ParsedArguments,
+        reads: RetryPolicy = .command,
+        log: Logger = Logger(level: .warning)
+    ) {
+        self.arguments = arguments
+        registries = RegistryAccess(
+            userAgent: "\(Program.name)/\(Program.version)",
+            hosts: RegistryOptions.hosts(arguments),
+            reads: reads,
+            log: log
+        )
+    }
+
     /// The name in a word of the command line.
     ///
     /// - Parameter text: the word.
@@ -28,28 +53,31 @@ enum Images {
     ///   - selection: which image is meant if there are several.
     /// - Returns: the image's source.
     /// - Throws: an error if an archive cannot be read.
-    static func source(
+    func source(
         _ name: ImageName,
         _ selection: ImageSelection
     ) throws -> any ImageSource {
         switch name {
         case .layout(let directory, let tag):
-            OCILayout(directory: directory, tag: tag, selection: selection)
+            return OCILayout(directory: directory, tag: tag, selection: selection)
         case .archive(let file, let tag):
-            try OCIArchive(file: file, tag: tag, selection: selection)
+            return try OCIArchive(file: file, tag: tag, selection: selection)
         case .dockerArchive(let file, let tag):
-            try DockerArchive(file: file, tag: tag, selection: selection)
+            return try DockerArchive(file: file, tag: tag, selection: selection)
+        case .registry(let reference):
+            return RegistrySource(reference, selection: selection, registries)
         }
     }
 
     /// The converted image that the first operand names, or as many of its layers as wanted.
     ///
-    /// - Parameter arguments: the command line, with `platform` and `layers` among its options.
+    /// The command line has `platform` and `layers` among its options.
+    ///
     /// - Returns: the image's source.
     /// - Throws: an error if there is no such image, or its layers cannot be merged.
-    static func converted(_ arguments: ParsedArguments) throws -> any ImageSource {
+    func converted() throws -> any ImageSource {
         let image = try source(
-            try name(arguments.operands[0]),
+            try Self.name(arguments.operands[0]),
             try SharedOptions.selection(arguments, .converted)
         )
         guard let count = arguments.integer(SharedOptions.layers) else { return image }
@@ -60,12 +88,14 @@ enum Images {
     ///
     /// - Throws: `UsageError` for a transport that is only read; an error if nothing can be made
     ///   there.
-    static func destination(_ name: ImageName) throws -> any ImageDestination {
+    func destination(_ name: ImageName) throws -> any ImageDestination {
         switch name {
         case .layout(let directory, let tag):
             return OCILayout(directory: directory, tag: tag)
         case .archive(let file, let tag):
             return try OCIArchiveWriter(file: file, tag: tag)
+        case .registry(let reference):
+            return try RegistryDestination(reference, registries)
         case .dockerArchive:
             throw UsageError(
                 "docker-archive: is only read; a converted image is no image for Docker"

@@ -2,7 +2,7 @@
 
 internal import Arguments
 internal import ChunkCache
-internal import Distribution
+internal import HTTP
 internal import Linux
 internal import Log
 internal import Mount
@@ -75,8 +75,8 @@ enum MountCommand {
         summary: "Mount a converted image; its data arrives on first read",
         options: [
             SharedOptions.platform, SharedOptions.layers, foreground, cacheDirectory, readAhead,
-            readDeadline, logFile, logLevel, restrictions,
-        ],
+            readDeadline,
+        ] + RegistryOptions.all + [logFile, logLevel, restrictions],
         operands: [
             Operand("IMAGE", SharedOptions.image, help: "The converted image."),
             Operand("MOUNTPOINT", .directory, help: "An existing directory."),
@@ -131,12 +131,16 @@ enum MountCommand {
         options.limits.deadlineMilliseconds = arguments.integer(readDeadline).map {
             UInt64($0) * 1000
         }
+        let log = try logger(arguments, directory)
+        // A fetch ends before the reads that wait for it do, so that they can say why.
+        let seconds = max(1, (arguments.integer(readDeadline) ?? 300) - 2)
+        let images = Images(arguments, reads: .deadline(seconds: seconds), log: log)
         // In a daemon this returns twice: in the process that started it, and at the mount's end.
         let status = try MountSession.run(
-            try Images.converted(arguments),
+            try images.converted(),
             at: arguments.operands[1],
             options: options,
-            log: try logger(arguments, directory)
+            log: log
         )
         return ExitCode(rawValue: status) ?? .failed
     }

@@ -10,7 +10,8 @@ enum MountHelper {
 
     /// Options of `lazypull mount` that may stand behind -o, with their values.
     private static let valued = [
-        "cache-dir", "log-file", "log-level", "platform", "read-ahead", "read-deadline",
+        "cache-dir", "hosts-dir", "log-file", "log-level", "platform", "read-ahead",
+        "read-deadline",
     ]
     /// What mount(8) hands on and does not concern a file system that is only read, whose times
     /// never change.
@@ -73,6 +74,7 @@ enum MountHelper {
         let parts = option.split(separator: "=", maxSplits: 1).map(String.init)
         let name = parts.first ?? ""
         if parts.count == 2, valued.contains(name) { return ["--\(name)=\(parts[1])"] }
+        if option == "plain-http" { return ["--plain-http"] }
         if ["nosuid", "nodev", "noexec"].contains(option) { return ["--restrict=\(option)"] }
         if ignored.contains(name) || name.hasPrefix("x-") || name.hasPrefix("X-")
             || name == "comment" || isSloppy

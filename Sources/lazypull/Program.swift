@@ -14,6 +14,7 @@ enum Program {
     /// The applets, in the order of help; what is not here does not exist.
     static let applets: [Applet] = [
         ConvertCommand.applet,
+        PushCommand.applet,
         CheckCommand.applet,
         MountCommand.applet,
         UnpackCommand.applet,

@@ -15,9 +15,8 @@ enum UnpackCommand {
     private static let syntax = Syntax(
         name: "unpack",
         summary: "Lay a converted image out as files, with all their attributes",
-        options: [
-            SharedOptions.platform, SharedOptions.layers, SharedOptions.threads,
-            SharedOptions.quiet, SharedOptions.output,
+        options: [SharedOptions.platform, SharedOptions.layers] + RegistryOptions.all + [
+            SharedOptions.threads, SharedOptions.quiet, SharedOptions.output,
         ],
         operands: [
             Operand("IMAGE", SharedOptions.image, help: "The converted image."),
@@ -26,7 +25,7 @@ enum UnpackCommand {
     )
 
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
-        let image = try Images.converted(arguments)
+        let image = try Images(arguments).converted()
         let directory = arguments.operands[1]
         guard CurrentProcess.isRoot else {
             throw Failure(.denied, "unpacking needs root, for owners and devices; run it with sudo")

@@ -5,7 +5,8 @@ import OCI
 import Testing
 
 private let supported =
-    "supported: oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG]"
+    "supported: docker://HOST/REPOSITORY[:TAG], oci:DIR[:TAG], oci-archive:FILE[:TAG],"
+    + " docker-archive:FILE[:TAG]"
 
 @Suite("Image name")
 struct ImageNameTests {
@@ -40,10 +41,9 @@ struct ImageNameTests {
     }
 
     @Test(arguments: [
-        ("dir", "image name 'dir' has no transport; \(supported)"),
         ("./a:b", "image name './a:b' has no transport; \(supported)"),
         ("", "image name '' has no transport; \(supported)"),
-        ("docker://alpine", "transport 'docker' is not supported; \(supported)"),
+        ("dir:/a/b", "transport 'dir' is not supported; \(supported)"),
         ("oci-archive:", "image name 'oci-archive:' names no file; \(supported)"),
         ("oci:", "image name 'oci:' names no directory; \(supported)"),
         ("oci::tag", "image name 'oci::tag' names no directory; \(supported)"),

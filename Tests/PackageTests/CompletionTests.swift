@@ -24,7 +24,9 @@ struct CompletionTests {
         (["lazypull", "help", "ch"], ["check"]),
         (["lazypull", "convert", "--th"], ["--threads"]),
         (["lazypull", "convert", "--output", "j"], ["json"]),
-        (["lazypull", "convert", ""], ["oci:", "oci-archive:", "docker-archive:"]),
+        (
+            ["lazypull", "convert", ""], ["docker:", "oci:", "oci-archive:", "docker-archive:"]
+        ),
         (["lazypull", "mount", "--log-level", "w"], ["warning"]),
         (["/usr/bin/lazypull-check", "--ag"], ["--against"]),
         (["lazypull", "check", "oci", ":", "Sour"], ["Sources"]),

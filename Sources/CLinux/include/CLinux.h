@@ -8,6 +8,7 @@
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <pthread.h>
+#include <spawn.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,3 +90,5 @@ int clinux_allowed_processors(void);
 // errno is set, and -1 returned, as by a system call.
 int clinux_receive_descriptor(int socket);
 ssize_t clinux_read_uncached(int fd, void *buffer, size_t size, off_t offset);
+int clinux_pipe(int ends[2]);
+int clinux_configure_lookup(const char *database, const char *services);

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Content
+package import HTTP
+package import Log
+import OCI
+import Synchronization
+
+/// How registries are reached: one for the process, shared by all repositories.
+///
+/// Nothing is read and nothing is sent before an image is asked for, so that a process may fork
+/// with one in its hands.
+package final class RegistryAccess: Sendable {
+    /// Sends the requests.
+    let http: HTTPClient
+    /// Where registries are served.
+    let hosts: HostsConfiguration
+    /// How failures are dealt with where documents, whole blobs and uploads go.
+    let retry = RetryPolicy.command
+    /// How they are where a range of a blob is read.
+    let reads: RetryPolicy
+    /// Takes what went wrong and was mended.
+    let log: Logger
+    private let credentials: CredentialStore
+    private let authorizers = Mutex<[Key: Authorizer]>([:])
+
+    /// Tokens are for a host, and credentials for a repository.
+    private struct Key: Hashable {
+        var host: RegistryHost
+        var repository: String
+    }
+
+    /// Access with credentials from where Docker and Podman keep them.
+    ///
+    /// - Parameters:
+    ///   - userAgent: how the program names itself.
+    ///   - hosts: where registries are served.
+    ///   - reads: how failures are dealt with where a range of a blob is read.
+    ///   - log: takes what went wrong and was mended.
+    package init(
+        userAgent: String,
+        hosts: HostsConfiguration,
+        reads: RetryPolicy,
+        log: Logger
+    ) {
+        http = HTTPClient(userAgent: userAgent)
+        self.hosts = hosts
+        self.reads = reads
+        self.log = log
+        credentials = CredentialStore()
+    }
+
+    /// Who authorizes requests of a repository to a host.
+    ///
+    /// A mirror has credentials of its own, under its own name.
+    func authorizer(_ host: RegistryHost, _ registry: String, _ repository: String) -> Authorizer {
+        authorizers.withLock { authorizers in
+            let key = Key(host: host, repository: repository)
+            if let known = authorizers[key] { return known }
+            let credentials = credentials
+            let name = host.namespace == nil ? registry : Self.name(of: host.base)
+            let made = Authorizer(host, http) { () throws(ContentError) in
+                try credentials.find(name, repository)
+            }
+            authorizers[key] = made
+            return made
+        }
+    }
+
+    /// Host and port as a user names them.
+    private static func name(of base: URL) -> String {
+        let isDefault = base.port == (base.scheme == "https" ? 443 : 80)
+        return isDefault ? base.host : "\(base.host):\(base.port)"
+    }
+}

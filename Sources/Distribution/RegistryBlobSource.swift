@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Content
+import HTTP
+import Linux
+import Log
+import OCI
+import Synchronization
+
+/// A blob of a registry by ranges.
+final class RegistryBlobSource: BlobSource {
+    let size: UInt64
+    private let client: RegistryClient
+    private let blob: Descriptor
+    /// What came of a blob whose registry knows no ranges; nil while it seems to.
+    private let spool = Mutex<BlobSpool?>(nil)
+
+    init(_ client: RegistryClient, _ blob: Descriptor) {
+        self.client = client
+        self.blob = blob
+        size = blob.size
+    }
+
+    func fetch(
+        at offset: CompressedOffset,
+        into buffer: UnsafeMutableRawBufferPointer
+    ) throws(ContentError) {
+        guard offset.bytes <= size, UInt64(buffer.count) <= size - offset.bytes else {
+            throw .truncated(
+                "blob \(blob.digest): \(buffer.count) bytes at offset \(offset), it has \(size)"
+            )
+        }
+        guard buffer.count > 0 else { return }
+        if let spool = spool.withLock({ $0 }) {
+            try unsafe spool.read(at: offset.bytes, into: buffer)
+            return
+        }
+        guard try !(unsafe client.fetch(blob, at: offset.bytes, into: buffer)) else { return }
+        client.access.log.warning(
+            "registry sends no ranges, the blob is fetched whole",
+            ["registry": client.registry, "repository": client.repository, "blob": blob.digest]
+        )
+        let spool = try self.spool.withLock { (spool) throws(ContentError) -> BlobSpool in
+            if let spool { return spool }
+            let made = try BlobSpool(client, blob)
+            spool = made
+            return made
+        }
+        try unsafe spool.read(at: offset.bytes, into: buffer)
+    }
+}
+
+/// A blob on its way into a file without a name: what has passed is never asked for again.
+///
+/// The file is in `$TMPDIR`, else in /var/tmp, and is gone with the process.
+private final class BlobSpool: Sendable {
+    private struct Filling {
+        var reader: BlobReader
+    }
+
+    private let file: OwnedDescriptor
+    private let path: String
+    private let filling: Mutex<Filling>
+    /// How many bytes are in the file.
+    private let available = Atomic<UInt64>(0)
+
+    /// How much is read at once, in bytes.
+    private static let step = 1 << 20
+
+    init(_ client: RegistryClient, _ blob: Descriptor) throws(ContentError) {
+        let directory = CurrentProcess.environment("TMPDIR") ?? "/var/tmp"
+        path = directory
+        file = try systemCall { () throws(SystemError) in
+            try FileSystem.unnamedFile(in: directory)
+        }
+        filling = Mutex(Filling(reader: try BlobReader(client, blob)))
+    }
+
+    func read(
+        at offset: UInt64,
+        into buffer: UnsafeMutableRawBufferPointer
+    ) throws(ContentError) {
+        let end = offset + UInt64(buffer.count)
+        while available.load(ordering: .acquiring) < end { try fill(upTo: end) }
+        let count = try systemCall { () throws(SystemError) in
+            try unsafe file.read(into: buffer, at: offset, path)
+        }
+        guard count == buffer.count else { throw .truncated("\(path): ends too early") }
+    }
+
+    /// Takes one more piece, unless somebody else has done so.
+    private func fill(upTo end: UInt64) throws(ContentError) {
+        try filling.withLock { (filling) throws(ContentError) in
+            guard available.load(ordering: .acquiring) < end else { return }
+            let memory = try systemCall { () throws(SystemError) in
+                try AnonymousMemory(byteCount: Self.step)
+            }
+            let count = try unsafe filling.reader.read(into: memory.bytes)
+            guard count > 0 else { throw .truncated("the blob ends too early") }
+            try systemCall { () throws(SystemError) in
+                try file.write(
+                    unsafe RawSpan(
+                        _unsafeBytes: UnsafeRawBufferPointer(rebasing: memory.bytes[..<count])
+                    ),
+                    path
+                )
+            }
+            available.wrappingAdd(UInt64(count), ordering: .releasing)
+        }
+    }
+}

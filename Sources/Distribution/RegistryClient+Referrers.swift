@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Content
+import HTTP
+import OCI
+
+extension RegistryClient {
+    /// The most pages of a list, which may go round in circles.
+    private static let pageLimit = 100
+
+    /// The manifests that name this one as their subject.
+    ///
+    /// Where a registry has no list of them, they are in an index under a tag made of the digest
+    /// (distribution-spec, "Referrers Tag Schema").
+    ///
+    /// - Parameter digest: the subject.
+    /// - Returns: their descriptors.
+    /// - Throws: `ContentError` if the list cannot be had, or is malformed.
+    func referrers(of digest: Digest) throws(ContentError) -> [Descriptor] {
+        let object = "referrers of \(digest)"
+        var result: [Descriptor] = []
+        var next: String?
+        for _ in 0..<Self.pageLimit {
+            let page = try ask(.pull, object) { (host, deadline) throws(HTTPError) in
+                var request = try request(.get, host, "referrers/\(digest)")
+                if let link = next {
+                    guard let url = request.url.resolving(link),
+                        url.origin == request.url.origin
+                    else { throw HTTPError(.malformed, "a next page on another host") }
+                    request.url = url
+                }
+                request.headers = [HTTPHeader("Accept", MediaType.index.text)]
+                request.deadline = deadline
+                return try exchange(
+                    request,
+                    at: host,
+                    scopes: scopes("pull"),
+                    expecting: [400, 404, 405]
+                ) { (request) throws(HTTPError) in
+                    try access.http.send(request, limit: JSONValue.documentLimit)
+                }
+            }
+            guard page.head.isSuccess else { return try taggedReferrers(of: digest) }
+            result += try Index(parsing: page.body, document: object).manifests
+            guard let link = page.head["link"].flatMap(Self.nextPage) else { return result }
+            next = link
+        }
+        throw ContentError(.limitExceeded, "\(place): \(object): over \(Self.pageLimit) pages")
+    }
+
+    /// `<address>; rel="next"`.
+    static func nextPage(_ link: String) -> String? {
+        let parts = link.split(separator: ";").map { $0.drop { $0 == " " } }
+        guard let target = parts.first, target.hasPrefix("<"), target.hasSuffix(">"),
+            parts.dropFirst().contains(where: { $0 == "rel=\"next\"" || $0 == "rel=next" })
+        else { return nil }
+        return String(target.dropFirst().dropLast())
+    }
+
+    /// The tag under which referrers are listed where the registry has no list.
+    static func referrersTag(_ digest: Digest) -> String { "sha256-\(digest.hex)" }
+
+    private func taggedReferrers(of digest: Digest) throws(ContentError) -> [Descriptor] {
+        do throws(ContentError) {
+            let document = try manifest(Self.referrersTag(digest), nil)
+            guard document.descriptor.mediaType.isIndex else { return [] }
+            return try Index(
+                parsing: document.bytes,
+                mediaType: document.descriptor.mediaType
+            ).manifests
+        } catch {
+            guard error.kind == .notFound else { throw error }
+            return []
+        }
+    }
+
+    /// Lists a manifest under the tag for referrers, where the registry keeps no list itself.
+    ///
+    /// - Parameters:
+    ///   - manifest: names it.
+    ///   - document: it.
+    ///   - subject: the manifest it refers to.
+    ///   - host: who takes the list.
+    /// - Throws: `ContentError` if the list cannot be read or stored.
+    func addReferrer(
+        _ manifest: Descriptor,
+        _ document: JSONValue,
+        of subject: Digest,
+        at host: RegistryHost
+    ) throws(ContentError) {
+        var index = Index()
+        index.manifests = try taggedReferrers(of: subject)
+        guard !index.manifests.contains(where: { $0.digest == manifest.digest }) else { return }
+        var entry = manifest
+        let type = document["artifactType"]?.text ?? document["config"]?["mediaType"]?.text
+        if let type { entry.otherFields["artifactType"] = .string(type) }
+        if case .object(let annotations)? = document["annotations"] {
+            entry.annotations = annotations.compactMapValues(\.text)
+        }
+        index.manifests.append(entry)
+        _ = try putManifest(
+            index.json.serialized(),
+            .index,
+            Self.referrersTag(subject),
+            at: host
+        )
+    }
+}

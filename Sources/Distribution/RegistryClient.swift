@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Content
+import HTTP
+import Linux
+import Log
+package import OCI
+import Synchronization
+
+/// One repository of a registry, on all the hosts that serve it (distribution-spec 1.1).
+///
+/// Hosts are asked in the order of the configuration: a mirror once, the registry itself, which is
+/// last, as patiently as the policy says. A mirror that cannot be reached is left alone for a while.
+package final class RegistryClient: Sendable {
+    /// The registry's host and port, as it was named.
+    let registry: String
+    /// The repository.
+    let repository: String
+    let access: RegistryAccess
+    private let foundHosts = Mutex<[RegistryHost]?>(nil)
+    /// Until when a host is left alone, on the monotonic clock.
+    private let pauses = Mutex<[RegistryHost: UInt64]>([:])
+
+    /// How long a mirror is left alone that could not be reached, in nanoseconds.
+    private static let pause: UInt64 = 30_000_000_000
+
+    /// The repository of a reference; nothing is sent yet.
+    ///
+    /// - Parameters:
+    ///   - reference: names the registry and the repository.
+    ///   - access: how registries are reached.
+    package init(_ reference: Reference, _ access: RegistryAccess) {
+        registry = reference.registry
+        repository = reference.repository
+        self.access = access
+    }
+
+    /// Registry and repository, for messages.
+    var place: String { "\(registry)/\(repository)" }
+
+    private func hosts() throws(ContentError) -> [RegistryHost] {
+        if let found = foundHosts.withLock({ $0 }) { return found }
+        let found = try access.hosts.hosts(of: registry)
+        foundHosts.withLock { $0 = found }
+        return found
+    }
+
+    /// The host that takes uploads: mirrors do not, unless they say so.
+    ///
+    /// - Throws: `ContentError` if there is none.
+    func pushHost() throws(ContentError) -> RegistryHost {
+        let hosts = try hosts().filter { $0.capabilities.contains(.push) }
+        // A mirror's default capabilities include it; the registry itself is meant all the same.
+        guard let host = hosts.last else {
+            throw .unsupported("\(place): no host of this registry takes uploads (hosts.toml)")
+        }
+        return host
+    }
+
+    /// What may be done: `repository:NAME:pull`.
+    func scopes(_ actions: String) -> [String] { ["repository:\(repository):\(actions)"] }
+
+    /// Asks the hosts, one after the other.
+    ///
+    /// - Parameters:
+    ///   - capability: what they must offer.
+    ///   - object: what is asked for, for the log.
+    ///   - policy: how patiently the last is asked.
+    ///   - body: asks one.
+    /// - Returns: what the body returns.
+    /// - Throws: `ContentError` if no host answers as it should.
+    func ask<T>(
+        _ capability: RegistryHost.Capabilities,
+        _ object: String,
+        policy: RetryPolicy? = nil,
+        _ body: (RegistryHost, _ deadline: UInt64) throws(HTTPError) -> T
+    ) throws(ContentError) -> T {
+        let hosts = try hosts().filter { $0.capabilities.isSuperset(of: capability) }
+        guard let last = hosts.last else {
+            throw .unsupported("\(place): no host of this registry may be asked (hosts.toml)")
+        }
+        let policy = policy ?? access.retry
+        for host in hosts.dropLast() where !isPaused(host) {
+            let once = RetryPolicy(attempts: 1, duration: policy.duration)
+            do throws(HTTPError) {
+                let value = try once.run { (deadline) throws(HTTPError) in
+                    try body(host, deadline)
+                }
+                access.log.debug("mirror served", ["host": host.base, "object": object])
+                return value
+            } catch {
+                access.log.warning("mirror failed", fields(error, object))
+                if error.isRetryable || error.kind == .untrusted { setPause(host) }
+            }
+        }
+        do throws(HTTPError) {
+            return try policy.run { error in
+                access.log.info("registry failed, asked again", fields(error, object))
+            } _: { (deadline) throws(HTTPError) in
+                try body(last, deadline)
+            }
+        } catch {
+            throw contentError(error, object)
+        }
+    }
+
+    /// What is logged of a failure: its cause names the host.
+    private func fields(_ error: HTTPError, _ object: String) -> LogFields {
+        ["registry": registry, "repository": repository, "object": object, "cause": error]
+    }
+
+    private func isPaused(_ host: RegistryHost) -> Bool {
+        pauses.withLock { $0[host, default: 0] } > CurrentProcess.monotonicNanoseconds
+    }
+
+    private func setPause(_ host: RegistryHost) {
+        let end = CurrentProcess.monotonicNanoseconds &+ Self.pause
+        pauses.withLock { $0[host] = end }
+    }
+
+    /// A request to a host; only its address is made here.
+    func request(
+        _ method: HTTPRequest.Method,
+        _ host: RegistryHost,
+        _ path: String,
+        query: KeyValuePairs<String, String> = [:]
+    ) throws(HTTPError) -> HTTPRequest {
+        var url = URL("\(host.base.text)/\(repository)/\(path)")
+        if let namespace = host.namespace { url = url?.adding(["ns": namespace]) }
+        if !query.isEmpty { url = url?.adding(query) }
+        guard let url else { throw HTTPError(.invalidRequest, "\(place)/\(path) is no address") }
+        return HTTPRequest(method, url)
+    }
+
+    /// Sends a request, authorized, and sees to it that it was granted.
+    ///
+    /// - Parameters:
+    ///   - request: what is asked for.
+    ///   - host: who; only it sees our credentials.
+    ///   - scopes: what is going to be done.
+    ///   - expected: statuses that are answers beside success: 404 where it says no.
+    ///   - send: sends one request.
+    /// - Returns: the answer.
+    /// - Throws: `HTTPError` if there is none, or it is a refusal.
+    func exchange<Answer: HTTPAnswer>(
+        _ request: HTTPRequest,
+        at host: RegistryHost,
+        scopes: [String],
+        expecting expected: [Int] = [],
+        _ send: (HTTPRequest) throws(HTTPError) -> Answer
+    ) throws(HTTPError) -> Answer {
+        let authorizer = access.authorizer(host, registry, repository)
+        var request = request
+        // An upload may be sent on to another host, by the address it is given.
+        let isHost = request.url.origin == host.base.origin
+        request.hostHeaders = isHost ? host.headers : []
+        request.tls = host.tls
+        var isRetried = false
+        while true {
+            if isHost {
+                request.authorization = try authorizer.authorization(
+                    for: scopes,
+                    deadline: request.deadline
+                )
+            }
+            let answer = try access.http.following(request, send)
+            let status = answer.head.status
+            if answer.head.isSuccess || expected.contains(status) { return answer }
+            if isHost, !isRetried, status == 401 || (status == 403 && request.authorization != nil),
+                try authorizer.learn(
+                    from: answer.head,
+                    rejected: request.authorization,
+                    scopes: scopes
+                )
+            {
+                isRetried = true
+                continue
+            }
+            throw answer.head.error(
+                request,
+                message: RegistryMessage.text(of: answer.errorBody())
+            )
+        }
+    }
+
+    /// An error with what it happened on, and what may be done about it.
+    func contentError(_ error: HTTPError, _ object: String) -> ContentError {
+        var content = error.asContentError
+        switch error.kind {
+        case .status(401):
+            content.message += "; is there a login for \(registry) (config.json of Docker)?"
+        case .untrusted:
+            content.message += "; an authority is named in hosts.toml (ca)"
+        case .interrupted where error.cause.contains("wrong version number"):
+            content.message += "; is this plain HTTP (--plain-http)?"
+        default:
+            break
+        }
+        return content.at("\(place): \(object)")
+    }
+}
