@@ -81,6 +81,9 @@ extension SystemError {
     /// Whether the file named, or a directory on the way to it, does not exist.
     package var isNotFound: Bool { code == ENOENT || code == ENOTDIR }
 
+    /// Whether the storage, a quota or a limit on files has no room left.
+    package var isOutOfSpace: Bool { code == ENOSPC || code == EDQUOT || code == EFBIG }
+
     /// Whether something was to be made that exists.
     package var isAlreadyThere: Bool { code == EEXIST }
 }
