@@ -15,6 +15,8 @@ struct BlobCheck {
     private let chunks: ImageMetadata.BlobChunks?
     /// Whether the blob must end in a table of contents: those of nydus before 2.2 do not.
     private let hasTOC: Bool
+    /// What the tree of its layer may cost.
+    private let limits: BootstrapLimits
     private let meter: LayerProgressMeter
 
     init(
@@ -22,12 +24,14 @@ struct BlobCheck {
         of source: any ImageSource,
         chunks: ImageMetadata.BlobChunks?,
         hasTOC: Bool,
+        limits: BootstrapLimits,
         meter: LayerProgressMeter
     ) {
         self.source = source
         self.blob = blob
         self.chunks = chunks
         self.hasTOC = hasTOC
+        self.limits = limits
         self.meter = meter
     }
 
@@ -169,7 +173,8 @@ struct BlobCheck {
             switch entry.name {
             case BlobTOC.Name.bootstrap:
                 let layout = try BootstrapLayout(content.rawSpan)
-                _ = try Bootstrap(bytes: content.rawSpan, layout: layout).tree()
+                _ = try Bootstrap(bytes: content.rawSpan, layout: layout)
+                    .tree(limits: limits)
             case BlobTOC.Name.chunkDigests where chunks != nil && content != chunks?.digests:
                 throw ContentError.corrupt("its chunk digests are not those of the bootstrap layer")
             case BlobTOC.Name.chunkInfo where chunks?.isTable(content, at: entry) == false:

@@ -26,6 +26,7 @@ package struct ImageCheck {
     private let source: any ImageSource
     private let threads: Int
     private let limits: LayerLimits
+    private let treeLimits: BootstrapLimits
     private let progress: @Sendable (LayerProgress) -> Void
 
     /// A check.
@@ -33,7 +34,7 @@ package struct ImageCheck {
     /// - Parameters:
     ///   - source: the converted image.
     ///   - threads: how many blobs or layers to read at once.
-    ///   - limits: what the image it was made from may cost.
+    ///   - limits: what the image and the one it was made from may cost.
     ///   - progress: told how far the work is; called from several threads.
     package init(
         _ source: any ImageSource,
@@ -42,6 +43,7 @@ package struct ImageCheck {
         progress: @escaping @Sendable (LayerProgress) -> Void = { _ in }
     ) {
         self.limits = limits
+        treeLimits = BootstrapLimits(names: UInt64(limits.entries), depth: limits.depth)
         self.source = source
         self.threads = threads
         self.progress = progress
@@ -63,7 +65,8 @@ package struct ImageCheck {
             blobSource: { try source.blobSource(image.dataBlob($0)) }
         )
         let view = Bootstrap(bytes: metadata.bootstrap.rawSpan, layout: metadata.layout)
-        let (tree, contentSize) = try view.verifiedTree { (address) throws(ContentError) in
+        let (tree, contentSize) = try view.verifiedTree(limits: treeLimits) {
+            (address) throws(ContentError) in
             try metadata.chunk(at: address)
         }
         try checkDocuments(image, metadata)
@@ -88,7 +91,10 @@ package struct ImageCheck {
         let files = try ConvertedImage(source).bootstrapFiles { $0 == .bootstrap }
         let metadata = files[.bootstrap] ?? []
         let layout = try BootstrapLayout(metadata.rawSpan)
-        let dump = try ImageDump(Bootstrap(bytes: metadata.rawSpan, layout: layout))
+        let dump = try ImageDump(
+            Bootstrap(bytes: metadata.rawSpan, layout: layout),
+            limits: treeLimits
+        )
         try dump.write(line: line)
     }
 
@@ -126,6 +132,7 @@ package struct ImageCheck {
                 chunks: known[blob.digest],
                 hasTOC: known[blob.digest] == nil
                     ? withoutTOC.isEmpty : !withoutTOC.contains(blob.digest.hex),
+                limits: treeLimits,
                 meter: meter
             ).run()
             meter.reportLayer()

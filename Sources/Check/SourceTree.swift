@@ -116,7 +116,7 @@ private struct DigestingSink: LayerContentSink {
             }
             rest -= UInt64(piece.count)
             guard count < pieceLimit else {
-                throw ContentError(.limitExceeded, "more than \(pieceLimit) chunks in a layer")
+                throw LayerLimits.chunksError(limit: pieceLimit)
             }
             addresses.append(ChunkAddress(blob: 0, index: UInt32(count)))
             let bytes = unsafe RawSpan(_unsafeBytes: UnsafeRawBufferPointer(piece))

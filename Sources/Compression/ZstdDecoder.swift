@@ -75,6 +75,9 @@ package struct ZstdDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
         let produced = unsafe output.pos
         uncompressedOffset.bytes &+= UInt64(produced)
         guard ZSTD_isError(code) == 0 else {
+            if ZSTD_getErrorCode(code) == ZSTD_error_frameParameter_windowTooLarge {
+                throw .unsupported("zstd window of more than 128 MiB \(place)")
+            }
             throw corrupt("zstd data cannot be decoded (\(zstdErrorName(code)))")
         }
         if code == 0 {

@@ -23,19 +23,21 @@ package struct ContentError: Error, Sendable, CustomStringConvertible {
         case notFound
         /// Whoever has the bytes does not give or take them: a wrong password, no right to.
         case denied
+        /// The storage has no room for the bytes.
+        case noSpace
         /// The storage or the network did not give or take the bytes.
         case inputOutput
     }
 
     /// The kind, for programs.
     package var kind: Kind
-    /// The message, for people: one line, no trailing stop.
-    package var message: String
+    /// The message, for people: one line, at most 4096 bytes, no trailing stop.
+    package private(set) var message: String
 
-    /// An error of the kind with the message.
+    /// An error of the kind with the message, as `messageText` bounds it.
     package init(_ kind: Kind, _ message: String) {
         self.kind = kind
-        self.message = message
+        self.message = messageText(message)
     }
 
     @usableFromInline package var description: String { message }
@@ -59,5 +61,15 @@ package struct ContentError: Error, Sendable, CustomStringConvertible {
     /// Data this version does not support.
     package static func unsupported(_ message: String) -> ContentError {
         ContentError(.unsupported, message)
+    }
+
+    /// More than a limit that an option of the command line raises.
+    ///
+    /// - Parameters:
+    ///   - message: what is too much.
+    ///   - option: the option's name, without dashes.
+    /// - Returns: the error.
+    package static func limitExceeded(_ message: String, raisedBy option: String) -> ContentError {
+        ContentError(.limitExceeded, "\(message); --\(option) raises the limit")
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Content
+import Distribution
 import Linux
 import RAFS
 
@@ -111,7 +112,7 @@ private final class SpoolFile {
         do throws(SystemError) {
             try file.write(bytes, at: offset, name)
         } catch {
-            throw ContentError(.inputOutput, error.description)
+            throw ContentError(error)
         }
     }
 
@@ -127,7 +128,7 @@ private final class SpoolFile {
                 )
             }
         } catch {
-            throw ContentError(.inputOutput, error.description)
+            throw ContentError(error)
         }
         guard read == count else {
             throw ContentError(.inputOutput, "\(name) ends at offset \(offset + UInt64(read))")

@@ -31,6 +31,8 @@ extension Conversion {
     ) throws -> IndexReport {
         var index = Index()
         var reports: [ConversionReport] = []
+        // An index may name one image many times, under different platforms or the same.
+        var done: [Digest: ConversionReport] = [:]
         let manifests = allPlatforms ? try source.manifests() : [try source.resolve().descriptor]
         for manifest in manifests where !allPlatforms || !manifest.isMarkedAsConverted {
             if manifest.isAttestation {
@@ -47,14 +49,16 @@ extension Conversion {
             original.otherFields["platform"] =
                 manifest.otherFields["platform"] ?? image.config.platform.json
             if keepsOriginals { index.manifests.append(try copy(image, as: original)) }
-            let report = try convert(image, tag: nil, progress: progress)
+            let known = done[manifest.digest]
+            let report = try known ?? convert(image, tag: nil, progress: progress)
+            done[manifest.digest] = report
             var converted = report.manifest
             converted.otherFields["platform"] = original.otherFields["platform"]
             if keepsOriginals {
                 converted.otherFields["artifactType"] = .string(NydusConvention.artifactType)
             }
             index.manifests.append(converted)
-            reports.append(report)
+            if known == nil { reports.append(report) }
         }
         guard !reports.isEmpty else {
             throw ContentError(.notFound, "\(source.name): holds no image to convert")

@@ -122,7 +122,7 @@ struct LayerChunker<Output: ChunkOutput>: LayerContentSink {
             }
             rest -= UInt64(job.count)
             guard pieceCount < pieceLimit else {
-                throw ContentError(.limitExceeded, "more than \(pieceLimit) chunks in a layer")
+                throw LayerLimits.chunksError(limit: pieceLimit)
             }
             addresses.append(ChunkAddress(blob: 0, index: pieceCount))
             pieceCount += 1

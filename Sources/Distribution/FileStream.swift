@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Content
-import Linux
+package import Content
+package import Linux
 
 /// A regular file's bytes, front to back.
 struct FileStream: ~Copyable, ByteStream {
@@ -72,6 +72,15 @@ func systemCall<T: ~Copyable>(_ body: () throws(SystemError) -> T) throws(Conten
     do throws(SystemError) {
         return try body()
     } catch {
-        throw ContentError(error.isNotFound ? .notFound : .inputOutput, error.description)
+        throw ContentError(error)
+    }
+}
+
+extension ContentError {
+    /// What a failed system call means to those who read and write data.
+    package init(_ error: SystemError) {
+        let kind: Kind =
+            error.isNotFound ? .notFound : error.isOutOfSpace ? .noSpace : .inputOutput
+        self.init(kind, error.description)
     }
 }

@@ -53,7 +53,7 @@ final class LayoutBlobUpload: BlobUpload {
         do throws(SystemError) {
             try file.write(bytes)
         } catch {
-            throw ContentError(.inputOutput, error.description)
+            throw ContentError(error)
         }
     }
 }

@@ -22,8 +22,15 @@ package final class OCIArchiveWriter: ImageDestination {
     /// - Parameters:
     ///   - file: the path.
     ///   - tag: the image's tag, for messages.
-    /// - Throws: `SystemError` if nothing can be made beside it.
+    /// - Throws: `ContentError` if something is there that is no regular file: renaming would put
+    ///   the archive in the place of a device or a pipe; `SystemError` if nothing can be
+    ///   made beside it.
     package init(file: String, tag: String?) throws {
+        if let there = try? FileStatus(path: file), !there.isRegular {
+            throw ContentError.unsupported(
+                "\(file): it is there, but no regular file; an archive only replaces such a file"
+            )
+        }
         self.file = file
         name = ImageName.archive(file: file, tag: tag).description
         scratch = try ScratchDirectory(beside: file)

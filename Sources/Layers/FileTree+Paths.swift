@@ -122,7 +122,10 @@ extension FileTree {
         shown: @autoclosure () -> String
     ) throws(ContentError) -> NodeID {
         guard nodeCount < limits.entries else {
-            throw ContentError(.limitExceeded, "\(shown()): more than \(limits.entries) entries")
+            throw .limitExceeded(
+                "\(shown()): more than \(limits.entries) entries",
+                raisedBy: "max-entries"
+            )
         }
         return add(node)
     }

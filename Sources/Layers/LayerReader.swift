@@ -41,15 +41,23 @@ package struct LayerLimits: Sendable {
 
     /// The refusal of a layer that is larger than `decodedBytes`.
     func decodedError() -> ContentError {
-        ContentError(.limitExceeded, "more than \(decodedBytes) bytes when decompressed")
+        .limitExceeded(
+            "more than \(decodedBytes) bytes when decompressed",
+            raisedBy: "max-layer-size"
+        )
+    }
+
+    /// The refusal of a layer whose contents are cut into more than `chunks` pieces.
+    package static func chunksError(limit: Int) -> ContentError {
+        .limitExceeded("more than \(limit) chunks in a layer", raisedBy: "max-chunks")
     }
 
     /// Refuses a directory deeper than the limit; the root has depth 0.
     func check(depth: Int, shown: @autoclosure () -> String) throws(ContentError) {
         guard depth <= self.depth else {
-            throw ContentError(
-                .limitExceeded,
-                "\(shown()): deeper than \(self.depth) directories"
+            throw .limitExceeded(
+                "\(shown()): deeper than \(self.depth) directories",
+                raisedBy: "max-depth"
             )
         }
     }

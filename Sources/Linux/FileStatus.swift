@@ -37,6 +37,9 @@ package struct FileStatus: Sendable {
         self.init(status)
     }
 
+    /// Whether it is a regular file.
+    package var isRegular: Bool { mode & 0o170_000 == 0o100_000 }
+
     /// Whether it is a directory.
     package var isDirectory: Bool { mode & 0o170_000 == 0o040_000 }
 }

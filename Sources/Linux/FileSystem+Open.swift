@@ -84,6 +84,9 @@ extension SystemError {
     /// Whether the file may not be touched by us.
     package var isPermissionDenied: Bool { code == EACCES || code == EPERM }
 
+    /// Whether the storage, a quota or a limit on files has no room left.
+    package var isOutOfSpace: Bool { code == ENOSPC || code == EDQUOT || code == EFBIG }
+
     /// Whether something was to be made that exists.
     package var isAlreadyThere: Bool { code == EEXIST }
 }

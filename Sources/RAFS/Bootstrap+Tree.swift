@@ -161,7 +161,10 @@ private struct TreeReader {
         into pending: inout [Pending]
     ) throws(ContentError) {
         guard directory.depth <= limits.depth else {
-            throw ContentError(.limitExceeded, "more than \(limits.depth) directories deep")
+            throw .limitExceeded(
+                "more than \(limits.depth) directories deep",
+                raisedBy: "max-depth"
+            )
         }
         var names: [Entry] = []
         try bootstrap.forEachEntry(of: directory.inode) { (entry) throws(ContentError) in
@@ -209,7 +212,10 @@ private struct TreeReader {
     ) throws(ContentError) -> Bool {
         nameCount += 1
         guard nameCount <= limits.names else {
-            throw ContentError(.limitExceeded, "more than \(limits.names) names in the image")
+            throw .limitExceeded(
+                "more than \(limits.names) names in the image",
+                raisedBy: "max-entries"
+            )
         }
         if let known = nodes[entry.nid] {
             guard tree[known].type != .directory else {

@@ -6,11 +6,14 @@ extension Bootstrap {
     /// The whole tree, after checking that every file's chunks, and the chunk table, say what the
     /// blobs' own records say.
     ///
-    /// - Parameter chunk: gives a blob's own record of a chunk; nil if the blob has no such chunk.
+    /// - Parameters:
+    ///   - limits: what the tree may cost.
+    ///   - chunk: gives a blob's own record of a chunk; nil if the blob has no such chunk.
     /// - Returns: the tree, and the number of bytes of content of all files.
     /// - Throws: `ContentError` as `tree` does, or naming the inode or the chunk that contradicts:
     ///   the lowest, so that the same image gives the same message.
     package func verifiedTree(
+        limits: BootstrapLimits = .standard,
         _ chunk: (ChunkAddress) throws(ContentError) -> Chunk?
     ) throws(ContentError) -> (tree: FileTree, contentSize: UInt64) {
         try forEachChunkRecord { (record) throws(ContentError) in
@@ -21,7 +24,7 @@ extension Bootstrap {
                 )
             }
         }
-        let (tree, nodes) = try treeWithNumbers(limits: .standard)
+        let (tree, nodes) = try treeWithNumbers(limits: limits)
         var size: UInt64 = 0
         for (nid, node) in nodes.sorted(by: { $0.key < $1.key })
         where tree[node].type == .regular {

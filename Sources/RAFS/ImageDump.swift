@@ -22,11 +22,16 @@ package struct ImageDump {
 
     /// The dump of a bootstrap.
     ///
-    /// - Parameter bootstrap: the bootstrap.
-    /// - Throws: `ContentError` if it is malformed.
-    package init(_ bootstrap: borrowing Bootstrap) throws(ContentError) {
+    /// - Parameters:
+    ///   - bootstrap: the bootstrap.
+    ///   - limits: what its tree may cost.
+    /// - Throws: `ContentError` if it is malformed, or larger.
+    package init(
+        _ bootstrap: borrowing Bootstrap,
+        limits: BootstrapLimits = .standard
+    ) throws(ContentError) {
         layout = bootstrap.layout
-        let (tree, nodes) = try bootstrap.treeWithNumbers(limits: .standard)
+        let (tree, nodes) = try bootstrap.treeWithNumbers(limits: limits)
         self.tree = tree
         var prefetch: [FileTree.NodeID] = []
         for nid in try bootstrap.prefetchList() {

@@ -124,7 +124,7 @@ struct PaxRecords {
         for (key, value) in values where key.starts(with: Self.xattrPrefix) {
             let name = Array(key.dropFirst(Self.xattrPrefix.count))
             guard !name.isEmpty, !name.contains(0) else {
-                throw .corrupt("extended attribute name is no name: \(escapedText(of: name))")
+                throw .corrupt("extended attribute name is no name: \"\(escapedText(of: name))\"")
             }
             result.append(ExtendedAttribute(name: name, value: value))
         }

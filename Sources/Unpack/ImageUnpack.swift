@@ -6,7 +6,7 @@ import ChunkCache
 import Content
 package import Distribution
 package import Linux
-import RAFS
+package import RAFS
 import Synchronization
 
 /// What was laid out.
@@ -50,8 +50,13 @@ package struct ImageUnpack: Sendable {
     /// - Parameters:
     ///   - source: the converted image.
     ///   - threads: how many threads decompress and write.
+    ///   - limits: what its tree may cost.
     /// - Throws: an error that names what is wrong with the image.
-    package init(_ source: any ImageSource, threads: Int) throws {
+    package init(
+        _ source: any ImageSource,
+        threads: Int,
+        limits: BootstrapLimits = .standard
+    ) throws {
         let image = try ConvertedImage(source)
         let files = try image.bootstrapFiles()
         let metadata = try ImageMetadata(
@@ -61,7 +66,8 @@ package struct ImageUnpack: Sendable {
             blobSource: { try source.blobSource(image.dataBlob($0)) }
         )
         let view = Bootstrap(bytes: metadata.bootstrap.rawSpan, layout: metadata.layout)
-        (tree, contentSize) = try view.verifiedTree { (address) throws(ContentError) in
+        (tree, contentSize) = try view.verifiedTree(limits: limits) {
+            (address) throws(ContentError) in
             try metadata.chunk(at: address)
         }
         blobs = try metadata.layout.blobs.map { blob in

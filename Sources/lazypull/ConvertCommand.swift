@@ -111,9 +111,7 @@ enum ConvertCommand {
             throw error
         }
         reporter.finish()
-        for warning in reports.flatMap(\.warnings) {
-            try StandardStream.error.write("lazypull convert: warning: \(warning)\n")
-        }
+        try warn(reports.flatMap(\.warnings))
         let seconds = Double(CurrentProcess.monotonicNanoseconds - start) / 1e9
         try Report.print(
             arguments,
@@ -121,6 +119,21 @@ enum ConvertCommand {
             json: ConversionText.json(index, reports, seconds: seconds)
         )
         return .done
+    }
+
+    /// Prints warnings; a list for another image, or a hostile one, may make any number of them.
+    private static func warn(_ warnings: [String]) throws {
+        let limit = 100
+        for warning in warnings.prefix(limit) {
+            try StandardStream.error.write(
+                "lazypull convert: warning: \(messageText(warning))\n"
+            )
+        }
+        guard warnings.count > limit else { return }
+        try StandardStream.error.write(
+            "lazypull convert: warning: \(warnings.count - limit) more like these;"
+                + " --output json lists all\n"
+        )
     }
 
     /// `4K` for 12, `1M` for 20.

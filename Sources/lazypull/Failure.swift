@@ -13,10 +13,10 @@ struct Failure: Error {
     /// The message, one line, without the program's name.
     var message: String
 
-    /// A failure of the command's own.
+    /// A failure of the command's own; paths and words in its message may be anybody's.
     init(_ code: ExitCode, _ message: String) {
         self.code = code
-        self.message = message
+        self.message = messageText(message)
     }
 
     /// What an error thrown by any module means.
@@ -29,7 +29,8 @@ struct Failure: Error {
         case let error as ContentError:
             self.init(Self.code(of: error.kind), error.message)
         case let error as SystemError:
-            self.init(Self.code(ofErrno: error.code), error.description)
+            let code = error.isOutOfSpace ? .noSpace : Self.code(ofErrno: error.code)
+            self.init(code, error.description)
         default:
             self.init(.failed, String(describing: error))
         }
@@ -42,6 +43,7 @@ struct Failure: Error {
         case .limitExceeded: .limitExceeded
         case .notFound: .notFound
         case .denied: .denied
+        case .noSpace: .noSpace
         case .inputOutput: .inputOutput
         }
     }
@@ -50,7 +52,6 @@ struct Failure: Error {
         switch code {
         case ENOENT, ENOTDIR, ENXIO: .notFound
         case EACCES, EPERM, EROFS: .denied
-        case ENOSPC, EDQUOT, EFBIG: .noSpace
         case EBUSY, EAGAIN, ETXTBSY: .busy
         case ENOSYS, EOPNOTSUPP, ENODEV: .unsupported
         case EMFILE, ENFILE, ENOMEM, ENAMETOOLONG, E2BIG: .limitExceeded

@@ -81,7 +81,11 @@ struct Images {
             try SharedOptions.selection(arguments, .converted)
         )
         guard let count = arguments.integer(SharedOptions.layers) else { return image }
-        return try LayerPrefix(of: image, layers: count)
+        return try LayerPrefix(
+            of: image,
+            layers: count,
+            limits: LimitOptions.limits(arguments)
+        )
     }
 
     /// The place of that name, to write to.

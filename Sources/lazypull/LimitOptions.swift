@@ -3,10 +3,13 @@
 internal import Arguments
 internal import Layers
 
-/// Options that say what the layers of an ordinary image may cost.
+/// Options that say what an image may cost.
 enum LimitOptions {
     /// All of them, in the order of help.
-    static let all = [maximumEntries, maximumDepth, maximumChunks, maximumSize]
+    static let all = ofTrees + [maximumChunks, maximumSize]
+
+    /// Those for commands that read converted images alone.
+    static let ofTrees = [maximumEntries, maximumDepth]
 
     private static let maximumEntries = Option(
         "max-entries",

@@ -74,8 +74,9 @@ enum MountCommand {
         name: "mount",
         summary: "Mount a converted image; its data arrives on first read",
         options: [
-            SharedOptions.platform, SharedOptions.layers, foreground, cacheDirectory, readAhead,
-            readDeadline,
+            SharedOptions.platform, SharedOptions.layers,
+        ] + LimitOptions.ofTrees + [
+            foreground, cacheDirectory, readAhead, readDeadline,
         ] + RegistryOptions.all + [logFile, logLevel, restrictions],
         operands: [
             Operand("IMAGE", SharedOptions.image, help: "The converted image."),

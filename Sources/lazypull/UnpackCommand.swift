@@ -6,6 +6,7 @@ internal import Distribution
 internal import Glibc
 internal import Linux
 internal import OCI
+internal import RAFS
 internal import Unpack
 
 /// `lazypull unpack`: lays a converted image out as files.
@@ -15,7 +16,9 @@ enum UnpackCommand {
     private static let syntax = Syntax(
         name: "unpack",
         summary: "Lay a converted image out as files, with all their attributes",
-        options: [SharedOptions.platform, SharedOptions.layers] + RegistryOptions.all + [
+        options: [
+            SharedOptions.platform, SharedOptions.layers,
+        ] + LimitOptions.ofTrees + RegistryOptions.all + [
             SharedOptions.threads, SharedOptions.quiet, SharedOptions.output,
         ],
         operands: [
@@ -31,7 +34,12 @@ enum UnpackCommand {
             throw Failure(.denied, "unpacking needs root, for owners and devices; run it with sudo")
         }
         try? ResourceLimits.raiseOpenFiles()
-        let unpack = try ImageUnpack(image, threads: SharedOptions.threadCount(arguments))
+        let limits = LimitOptions.limits(arguments)
+        let unpack = try ImageUnpack(
+            image,
+            threads: SharedOptions.threadCount(arguments),
+            limits: BootstrapLimits(names: UInt64(limits.entries), depth: limits.depth)
+        )
         let stop = StopSign()
         try listen(stop)
         let target = try FileSystem.makeOrTakeEmptyDirectory(directory)

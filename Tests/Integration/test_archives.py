@@ -6,20 +6,31 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import random
+import stat
 import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
+import kernel
 import oci
 import tree
-from commands import EXIT_CORRUPT, EXIT_UNSUPPORTED, EXIT_USAGE, Lazypull
+from commands import (
+    EXIT_CORRUPT,
+    EXIT_NO_SPACE,
+    EXIT_NOT_FOUND,
+    EXIT_UNSUPPORTED,
+    EXIT_USAGE,
+    Lazypull,
+)
 from generator import random_stack
 from rafs import ConvertedImage
+from scenarios import file
+from tarball import archive
 from workspace import Workspace
-
-EXIT_NOT_FOUND = 64
 
 
 def skopeo(source: str, target: str) -> None:
@@ -161,6 +172,33 @@ def docker_archive(
             info.type, info.linkname = tarfile.SYMTYPE, target
             tar.addfile(info)
     return f"docker-archive:{path}"
+
+
+def test_a_target_that_is_no_file(
+    source: oci.Layout, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """Neither a device, a pipe nor a directory is replaced by an archive."""
+    device, pipe = workspace / "device", workspace / "pipe"
+    os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    os.mkfifo(pipe)
+    for place in (device, pipe, workspace.directory("directory")):
+        before = place.lstat()
+        refused = lazypull.run("convert", source.reference("source"), f"oci-archive:{place}:lazy")
+        refused.assert_refused(str(place), "no regular file", codes=[EXIT_UNSUPPORTED])
+        assert place.lstat() == before
+    assert not list(workspace.path.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("target", ["oci:{}/layout:lazy", "oci-archive:{}/lazy.tar:lazy"])
+def test_a_disk_without_room(target: str, lazypull: Lazypull, workspace: Workspace) -> None:
+    """The cause has its own exit code, and nothing unfinished stays."""
+    layout = oci.Layout.create(workspace / "layout")
+    layout.put_tars("source", [archive([file(b"f", random.Random(1).randbytes(4 << 20))])])
+    disk = workspace.directory("disk")
+    kernel.mount_tmpfs(disk, 2 << 20)
+    refused = lazypull.run("convert", layout.reference("source"), target.format(disk))
+    refused.assert_refused("No space left", str(disk), codes=[EXIT_NO_SPACE])
+    assert not [path for path in disk.rglob("*") if ".tmp" in path.name]
 
 
 def test_docker_archive(

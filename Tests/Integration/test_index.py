@@ -10,12 +10,11 @@ import subprocess
 import pytest
 
 import oci
-from commands import EXIT_UNSUPPORTED, EXIT_USAGE, Lazypull
+from commands import EXIT_NOT_FOUND, EXIT_UNSUPPORTED, EXIT_USAGE, Lazypull
 from scenarios import file
 from tarball import archive
 from workspace import Workspace
 
-EXIT_NOT_FOUND = 64
 ARTIFACT_TYPE = "application/vnd.nydus.image.manifest.v1+json"
 HERE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 UNKNOWN = {"os": "unknown", "architecture": "unknown"}
@@ -119,6 +118,23 @@ def test_all_platforms(layout: oci.Layout, lazypull: Lazypull) -> None:
 
 
 @pytest.mark.parametrize("elsewhere", ["oci", "oci-archive"])
+def test_an_image_named_many_times_is_converted_once(
+    layout: oci.Layout, lazypull: Lazypull
+) -> None:
+    """A small index costs no more than the images it names."""
+    one = put_for(layout, HERE)
+    index = {"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": [one] * 1000}
+    layout.set_tag("again", layout.put_document(index, oci.INDEX))
+    result = lazypull.run(
+        "convert", "--all-platforms", "--output", "json", layout.reference("again"),
+        layout.reference("all"),
+    )  # fmt: skip
+    assert len(result.assert_done().document()["images"]) == 1
+    entries = layout.manifest("all")["manifests"]
+    assert len(entries) == 1000
+    assert len({entry["digest"] for entry in entries}) == 1
+
+
 def test_keep_original(
     elsewhere: str, layout: oci.Layout, lazypull: Lazypull, workspace: Workspace
 ) -> None:

@@ -174,6 +174,18 @@ def test_names_that_are_not_there(source: Source) -> None:
     assert "strict" not in source.layout.tags()
 
 
+def test_a_list_for_another_image(source: Source) -> None:
+    """However many names are not there, the warnings end."""
+    names = "".join(f"/no{number}\n" for number in range(10_000)) + "/" + "x" * 10**6 + "\n"
+    result = source.lazypull.run(
+        "convert", "--quiet", "--prefetch-files", source.list(names), source.reference,
+        source.layout.reference("lazy"),
+    )  # fmt: skip
+    lines = result.assert_done().errors.splitlines()
+    assert len(lines) == 101
+    assert "9901 more" in lines[-1]
+
+
 @pytest.mark.parametrize(("text", "naming", "code"), [
     ("/a\nrelative\n", "line 2", EXIT_CORRUPT),
     ('{"version":"v1","files":[{"path":"a"}]}', "files[0]", EXIT_CORRUPT),

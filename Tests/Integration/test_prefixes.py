@@ -12,12 +12,10 @@ import judges
 import oci
 import tree
 from cases import STACKS
-from commands import EXIT_UNSUPPORTED, EXIT_USAGE, Lazypull
+from commands import EXIT_NOT_FOUND, EXIT_UNSUPPORTED, EXIT_USAGE, Lazypull
 from layers import Stack
 from scenarios import file
 from workspace import Workspace
-
-EXIT_NOT_FOUND = 64
 
 
 @pytest.mark.parametrize("name", STACKS)

@@ -14,11 +14,11 @@ import pytest
 import judges
 import oci
 import tree
-from commands import Lazypull
+from commands import EXIT_CORRUPT, EXIT_LIMIT_EXCEEDED, EXIT_UNSUPPORTED, Lazypull
 from rafs import ConvertedImage
+from tarball import Entry, archive
 from workspace import Workspace
 
-EXIT_LIMIT = 69
 WRITERS = {
     "gnu": "tar --sparse --format=gnu",
     "oldgnu": "tar --sparse --format=oldgnu",
@@ -136,7 +136,8 @@ def test_limits(
     result = lazypull.run(
         "convert", *options, layout.reference("source"), layout.reference("lazy")
     )
-    result.assert_refused("more than", codes=[EXIT_LIMIT])
+    named = options[0] if options else "--max-layer-size"
+    result.assert_refused("more than", f"{named} raises the limit", codes=[EXIT_LIMIT_EXCEEDED])
     assert "lazy" not in layout.tags()
 
 
@@ -146,7 +147,7 @@ def test_gzip_bomb(lazypull: Lazypull, workspace: Workspace) -> None:
     layout.put_tars("source", [bytes(2**30 + 2**20)])
     source, target = layout.reference("source"), layout.reference("lazy")
     result = lazypull.run("convert", "--max-layer-size", "1", source, target)
-    result.assert_refused("more than", codes=[EXIT_LIMIT])
+    result.assert_refused("more than", codes=[EXIT_LIMIT_EXCEEDED])
     lazypull.run("convert", source, target).assert_done()
 
 
@@ -161,5 +162,60 @@ def test_deep_and_many(lazypull: Lazypull, workspace: Workspace) -> None:
     for option in (["--max-depth", "4"], ["--max-entries", "6"]):
         refused = lazypull.run("convert", *option, source, target)
         refused.assert_refused("more than" if "entries" in option[0] else "deeper than",
-                               codes=[EXIT_LIMIT])  # fmt: skip
+                               f"{option[0]} raises the limit",
+                               codes=[EXIT_LIMIT_EXCEEDED])  # fmt: skip
     lazypull.run("convert", "--max-depth", "5", "--max-entries", "7", source, target).assert_done()
+
+
+def test_limits_hold_for_converted_images(lazypull: Lazypull, workspace: Workspace) -> None:
+    """What was converted under raised limits is checked, laid out and merged under the same."""
+    layout = oci.Layout.create(workspace / "layout")
+    depth = 4100
+    layout.put_tars("source", [archive([Entry(b"d/" * depth + b"f", content=b"x")])])
+    source, lazy = layout.reference("source"), layout.reference("lazy")
+    raised = ["--max-depth", str(depth)]
+    refused = lazypull.run("convert", source, lazy)
+    refused.assert_refused("--max-depth raises the limit", codes=[EXIT_LIMIT_EXCEEDED])
+    lazypull.run("convert", "--quiet", *raised, source, lazy).assert_done()
+    lazypull.run("check", "--quiet", *raised, lazy, "--against", source).assert_done()
+    lazypull.run("check", "--quiet", *raised, "--layers", "1", lazy).assert_done()
+    lazypull.run("check", "--quiet", *raised, "--dump", lazy).assert_done()
+    mount = ["mount", "--layers", "1", "--cache-dir", workspace / "cache"]
+    for command in (["check"], ["check", "--layers", "1"], ["check", "--dump"], ["unpack"], mount):
+        needs_place = command[0] in ("unpack", "mount")
+        place = [workspace.directory(command[0])] if needs_place else []
+        limited = lazypull.run(*command, lazy, *place)
+        limited.assert_refused("--max-depth raises the limit", codes=[EXIT_LIMIT_EXCEEDED])
+    few = lazypull.run("unpack", "--max-entries", "9", *raised, lazy, workspace.directory("few"))
+    few.assert_refused("--max-entries raises the limit", codes=[EXIT_LIMIT_EXCEEDED])
+
+
+def test_a_hostile_name_makes_no_hostile_message(
+    lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """A message is one line of bounded length, and no terminal obeys what an image says."""
+    layout = oci.Layout.create(workspace / "layout")
+    target = layout.reference("lazy")
+    layout.put_tars("long", [archive([Entry(b"n" * 800_000)])])
+    layout.put_tars("escape", [archive([Entry(b"f")])])
+    manifest = layout.manifest("escape")
+    manifest["layers"][0]["digest"] = "sha256:\x1b[31m\n" + "x" * 100_000
+    layout.set_tag("escape", layout.put_document(manifest, oci.OCI.manifest))
+    for tag in ("long", "escape"):
+        refused = lazypull.run("convert", "--quiet", layout.reference(tag), target)
+        refused.assert_refused(" [...] ", codes=[EXIT_CORRUPT])
+        assert len(refused.errors) < 4200
+        assert refused.errors.count("\n") == 1
+        assert refused.errors.isprintable() or refused.errors.rstrip("\n").isprintable()
+
+
+def test_a_zstd_window_beyond_reach(lazypull: Lazypull, workspace: Workspace) -> None:
+    """A frame that wants gigabytes to be decoded is not called corrupt."""
+    layout = oci.Layout.create(workspace / "layout")
+    tar = archive([Entry(b"f", content=bytes(1000))])
+    # Magic number; a window descriptor of 2^31 bytes; one raw block, the last.
+    frame = b"\x28\xb5\x2f\xfd\x00\xa8" + (len(tar) << 3 | 1).to_bytes(3, "little") + tar
+    layer = layout.put(frame, oci.OCI.layer_type(oci.Compression.ZSTD))
+    layout.put_image("source", oci.image_config([oci.sha256(tar)]), [layer])
+    refused = lazypull.run("convert", layout.reference("source"), layout.reference("lazy"))
+    refused.assert_refused("window of more than 128 MiB", codes=[EXIT_UNSUPPORTED])

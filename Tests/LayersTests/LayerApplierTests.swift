@@ -153,12 +153,15 @@ struct LayerApplierTests {
         let layer = try LayerText.layer("f a x\nf b y").tree
         try applier.apply(layer) { $0 }
         let error = #expect(throws: ContentError.self) { try applier.apply(layer) { $0 } }
-        #expect(error?.message == "a, all layers together: more than 3 entries")
+        #expect(
+            error?.message
+                == "a, all layers together: more than 3 entries; --max-entries raises the limit"
+        )
         var deep = LayerApplier(limits: LayerLimits(entries: 100, depth: 2, metadataBytes: 0))
         try deep.apply(LayerText.layer("d a\nd a/b\nl l a/b").tree) { $0 }
         let upper = try LayerText.layer("f l/c/d x").tree
         let depth = #expect(throws: ContentError.self) { try deep.apply(upper) { $0 } }
-        #expect(depth?.message == "/l/c: deeper than 2 directories")
+        #expect(depth?.message == "/l/c: deeper than 2 directories; --max-depth raises the limit")
     }
 
     @Test func theResultIsTheSameInEveryRun() throws {

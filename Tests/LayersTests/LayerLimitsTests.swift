@@ -45,7 +45,10 @@ struct LayerLimitsTests {
         #expect(try read(archive, limits()) == [600_000, 448_576])
         let error = #expect(throws: ContentError.self) { try read(archive + sparse(1), limits()) }
         #expect(error?.kind == .limitExceeded)
-        #expect(error?.message == "file: more than 1048576 bytes when decompressed")
+        #expect(
+            error?.message
+                == "file: more than 1048576 bytes when decompressed; --max-layer-size raises the limit"
+        )
         #expect(throws: ContentError.self) { try read(sparse(.max) + sparse(.max), limits()) }
     }
 

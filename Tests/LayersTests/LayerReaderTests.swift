@@ -162,15 +162,30 @@ struct LayerReaderTests {
         #expect(throws: Never.self) {
             try LayerText.layer("f a x\nf b/c y", limits: limits)
         }
-        #expect(message("f a x\nf b/c y\nf d", limits: limits) == "d: more than 4 entries")
+        #expect(
+            message("f a x\nf b/c y\nf d", limits: limits)
+                == "d: more than 4 entries; --max-entries raises the limit"
+        )
         // Directories that only paths imply count as well.
-        #expect(message("f a/b/c/d", limits: limits) == "a/b/c/d: more than 4 entries")
+        #expect(
+            message("f a/b/c/d", limits: limits)
+                == "a/b/c/d: more than 4 entries; --max-entries raises the limit"
+        )
         let deep = LayerLimits(entries: 100, depth: 3, metadataBytes: 1000)
         #expect(throws: Never.self) { try LayerText.layer("f a/b/c/d x", limits: deep) }
-        #expect(message("f a/b/c/d/e", limits: deep) == "a/b/c/d/e: deeper than 3 directories")
-        #expect(message("d a/b/c/d", limits: deep) == "a/b/c/d: deeper than 3 directories")
+        #expect(
+            message("f a/b/c/d/e", limits: deep)
+                == "a/b/c/d/e: deeper than 3 directories; --max-depth raises the limit"
+        )
+        #expect(
+            message("d a/b/c/d", limits: deep)
+                == "a/b/c/d: deeper than 3 directories; --max-depth raises the limit"
+        )
         // Links lead no deeper.
-        #expect(message("l l a/b/c\nf l/d/e", limits: deep) == "l/d/e: deeper than 3 directories")
+        #expect(
+            message("l l a/b/c\nf l/d/e", limits: deep)
+                == "l/d/e: deeper than 3 directories; --max-depth raises the limit"
+        )
         let name = String(repeating: "n", count: 98)
         #expect(throws: Never.self) { try LayerText.layer("f \(name)", limits: limits) }
         #expect(

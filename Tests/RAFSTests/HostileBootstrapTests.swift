@@ -155,8 +155,15 @@ struct HostileBootstrapTests {
             }
         }
         #expect(message(names: 21, depth: 20) == "none")
-        #expect(message(names: 20, depth: 20).hasSuffix("more than 20 names in the image"))
-        #expect(message(names: 21, depth: 2) == "/d/d/d: more than 2 directories deep")
+        #expect(
+            message(names: 20, depth: 20).hasSuffix(
+                "more than 20 names in the image; --max-entries raises the limit"
+            )
+        )
+        #expect(
+            message(names: 21, depth: 2)
+                == "/d/d/d: more than 2 directories deep; --max-depth raises the limit"
+        )
     }
 
     /// Changes of a small tree that leave each part well formed, but not the whole.
