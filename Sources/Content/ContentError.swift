@@ -32,7 +32,7 @@ package struct ContentError: Error, Sendable, CustomStringConvertible {
     /// The kind, for programs.
     package var kind: Kind
     /// The message, for people: one line, at most 4096 bytes, no trailing stop.
-    package private(set) var message: String
+    package var message: String { didSet { message = messageText(message) } }
 
     /// An error of the kind with the message, as `messageText` bounds it.
     package init(_ kind: Kind, _ message: String) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Arguments
+internal import Content
 internal import Convert
 internal import Distribution
 internal import Linux

@@ -4,6 +4,7 @@ internal import Arguments
 internal import Distribution
 // The signals' names.
 internal import Glibc
+internal import Layers
 internal import Linux
 internal import OCI
 internal import RAFS

@@ -43,6 +43,9 @@ struct MessageTextTests {
         for _ in 0..<10 { error = error.at("/" + String(repeating: "d", count: 1 << 16)) }
         #expect(error.message.utf8.count <= 4096)
         #expect(error.message.hasSuffix("no name"))
+        error.message += String(repeating: "; ", count: 1 << 16) + "what to do"
+        #expect(error.message.utf8.count <= 4096)
+        #expect(error.message.hasSuffix("what to do"))
         #expect(ContentError.corrupt("sha256:\u{1b}[2J\n").message == "sha256:\\u{1b}[2J\\u{a}")
     }
 }
