@@ -21,7 +21,11 @@ extension HTTPClient {
         _ send: (HTTPRequest) throws(HTTPError) -> Answer
     ) throws(HTTPError) -> Answer {
         guard request.method.isSafe else { return try send(request) }
-        if let known = locations.find(request.url, now: CurrentProcess.monotonicNanoseconds) {
+        // A signature is for one method.
+        let isKept = request.method == .get
+        if isKept,
+            let known = locations.find(request.url, now: CurrentProcess.monotonicNanoseconds)
+        {
             let answer = try? send(request.redirected(to: known))
             if let answer, !(300...499).contains(answer.head.status) { return answer }
             // It ended early, or the store is gone: the registry knows where to go now.
@@ -32,7 +36,7 @@ extension HTTPClient {
             let answer = try send(next)
             guard answer.head.isRedirect else { return answer }
             let target = try next.target(of: answer.head)
-            if next.url == request.url {
+            if isKept, next.url == request.url {
                 let now = CurrentProcess.monotonicNanoseconds
                 if let end = SignedLocations.end(of: target, answer.head, now: now) {
                     locations.keep(request.url, target, until: end)

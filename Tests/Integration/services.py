@@ -13,9 +13,10 @@ from workspace import LIMIT, Workspace, wait_until
 
 
 class Registry:
-    """Debian's docker-registry, without TLS, on a port of this machine that was free."""
+    """Debian's docker-registry on a port of this machine that was free; without TLS, unless the
+    end of its configuration says otherwise."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, more: str = "") -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -23,7 +24,7 @@ class Registry:
         configuration = workspace / "registry.yml"
         configuration.write_text(
             f"version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n"
-            f"    rootdirectory: {storage}\nhttp:\n  addr: {self.address}\n"
+            f"    rootdirectory: {storage}\nhttp:\n  addr: {self.address}\n{more}"
         )
         with open(workspace / "registry.log", "wb") as log:
             process = workspace.start(
