@@ -8,7 +8,7 @@ import Testing
 @testable import Distribution
 
 @Suite("Credentials")
-struct CredentialTests {
+struct CredentialTests: ~Copyable {
     private let directory = TemporaryDirectory()
 
     private func find(

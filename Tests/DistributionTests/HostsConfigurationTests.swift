@@ -10,7 +10,7 @@ import Testing
 @testable import Distribution
 
 @Suite("Hosts of registries")
-struct HostsConfigurationTests {
+struct HostsConfigurationTests: ~Copyable {
     private let directory = TemporaryDirectory()
 
     private func hosts(
@@ -19,7 +19,7 @@ struct HostsConfigurationTests {
         in name: String? = nil
     ) throws -> [RegistryHost] {
         let name = name ?? registry
-        _ = mkdir("\(directory.path)/\(name)", 0o755)
+        _ = unsafe mkdir("\(directory.path)/\(name)", 0o755)
         directory.write("\(name)/hosts.toml", Array(text.utf8))
         return try HostsConfiguration(directory: directory.path).hosts(of: registry)
     }
