@@ -13,8 +13,9 @@ Installs what the build needs (apt), builds, and installs below DIR (default: /u
 executable, a link for each applet, the manual pages and the completions for bash.
 
   --prefix DIR   install below DIR
-  --demo         then build an image from Debian packages, convert it, compare it with its source,
-                 mount it lazily and run a Python program in it
+  --demo         then build an image from Debian packages, push it into a registry on the loopback
+                 address, convert it there, compare it with its source, mount it lazily from there
+                 and run a Python program in it
   --help         print this help
 EOT
 }
@@ -42,6 +43,7 @@ root=$PWD
 
 # What the demonstration makes, to be taken apart on every way out.
 work=''
+registry_process=''
 cleanup() {
     local status=$?
     trap - EXIT
@@ -49,6 +51,10 @@ cleanup() {
     # The program in the mount first, then the mount, then the files.
     if mountpoint -q "$work/mnt" 2>/dev/null || grep -qs " $work/mnt " /proc/mounts; then
         as_root umount "$work/mnt" || as_root umount -l "$work/mnt" || true
+    fi
+    if [[ -n $registry_process ]]; then
+        kill "$registry_process" 2>/dev/null || true
+        wait "$registry_process" 2>/dev/null || true
     fi
     # Never into a mount that would not go.
     as_root rm -rf --one-file-system "$work"
@@ -91,9 +97,31 @@ wait_for() { # seconds, command...
     done
 }
 
+# Starts Debian's registry on a port that is free, and says where it is.
+start_registry() {
+    local port
+    port=$(python3 -c 'import socket
+with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    print(probe.getsockname()[1])')
+    registry=127.0.0.1:$port
+    mkdir "$work/registry"
+    cat >"$work/registry.yml" <<EOT
+version: 0.1
+log: {level: error}
+storage: {filesystem: {rootdirectory: $work/registry}}
+http: {addr: "$registry"}
+EOT
+    docker-registry serve "$work/registry.yml" >"$work/registry.log" 2>&1 &
+    registry_process=$!
+    # /dev/tcp is bash's own.
+    wait_for 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port" 2>/dev/null ||
+        die "docker-registry does not start: $(cat "$work/registry.log")"
+}
+
 run_demo() {
-    local lazypull=$prefix/bin/lazypull began times=()
-    apt_install debootstrap python3
+    local lazypull=$prefix/bin/lazypull began registry times=()
+    apt_install debootstrap docker-registry python3
     [[ -e /dev/fuse ]] || as_root modprobe fuse || true
     [[ -e /dev/fuse ]] || die '/dev/fuse is missing: the kernel needs FUSE for the mount'
     # World-readable, because root and the caller both use it; not /tmp, which may be memory.
@@ -106,20 +134,26 @@ run_demo() {
     as_root chown -R "$(id -u):$(id -g)" "$work/image"
     times+=("build the image:$(seconds_since "$began")")
 
-    say 'convert'
+    say 'push it into a registry'
+    start_registry
     began=$EPOCHREALTIME
-    "$lazypull" convert "oci:$work/image:demo" "oci:$work/image:demo-lazy"
+    "$lazypull" push "oci:$work/image:demo" "docker://$registry/demo:plain"
+    times+=("push:$(seconds_since "$began")")
+
+    say 'convert, from registry to registry'
+    began=$EPOCHREALTIME
+    "$lazypull" convert "docker://$registry/demo:plain" "docker://$registry/demo:lazy"
     times+=("convert:$(seconds_since "$began")")
 
     say 'check against the source'
     began=$EPOCHREALTIME
-    "$lazypull" check --against "oci:$work/image:demo" "oci:$work/image:demo-lazy"
+    "$lazypull" check --against "docker://$registry/demo:plain" "docker://$registry/demo:lazy"
     times+=("check --against:$(seconds_since "$began")")
 
     say 'mount, cold'
     began=$EPOCHREALTIME
     as_root "$lazypull" mount --cache-dir "$work/cache" --log-file "$work/mount.log" \
-        "oci:$work/image:demo-lazy" "$work/mnt"
+        "docker://$registry/demo:lazy" "$work/mnt"
     times+=("mount:$(seconds_since "$began")")
 
     say 'run a Python program in it'
