@@ -117,7 +117,6 @@ def test_all_platforms(layout: oci.Layout, lazypull: Lazypull) -> None:
         lazypull.check(layout.reference("all"), "--against", source, *option).assert_done()
 
 
-@pytest.mark.parametrize("elsewhere", ["oci", "oci-archive"])
 def test_an_image_named_many_times_is_converted_once(
     layout: oci.Layout, lazypull: Lazypull
 ) -> None:
@@ -135,6 +134,7 @@ def test_an_image_named_many_times_is_converted_once(
     assert len({entry["digest"] for entry in entries}) == 1
 
 
+@pytest.mark.parametrize("elsewhere", ["oci", "oci-archive"])
 def test_keep_original(
     elsewhere: str, layout: oci.Layout, lazypull: Lazypull, workspace: Workspace
 ) -> None:

@@ -126,6 +126,7 @@ def sparse_bomb(size: int) -> bytes:
         (sparse_bomb(2**30 + 1), ["--max-layer-size", "1"]),
         (sparse_bomb(2**25), ["--max-chunks", "31"]),
     ],
+    ids=["content", "size", "chunks"],
 )
 def test_limits(
     tar: bytes, options: list[str], lazypull: Lazypull, workspace: Workspace
