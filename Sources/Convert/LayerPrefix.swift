@@ -89,7 +89,10 @@ package struct LayerPrefix: ImageSource {
         for blob in blobs {
             let source = try base.blobSource(blob)
             do throws(ContentError) {
-                let metadata = try LayerMetadata(source)
+                let metadata = try LayerMetadata(
+                    source,
+                    limits: BootstrapLimits(names: UInt64(limits.entries), depth: limits.depth)
+                )
                 guard form == nil || form?.chunkSize == metadata.chunkSize else {
                     throw .unsupported(
                         "its chunks have another size than those of the layers below"

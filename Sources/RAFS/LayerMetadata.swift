@@ -20,14 +20,19 @@ package struct LayerMetadata: Sendable {
 
     /// Fetches and checks a layer's metadata; no chunk is fetched.
     ///
-    /// - Parameter source: the layer's data blob.
+    /// - Parameters:
+    ///   - source: the layer's data blob.
+    ///   - limits: what the layer's tree may cost.
     /// - Throws: `ContentError` if the blob carries no bootstrap, as those of nydus before 2.2 do
     ///   not; if that names other blobs; if its parts are corrupt or contradict each other.
-    package init(_ source: any BlobSource) throws(ContentError) {
+    package init(
+        _ source: any BlobSource,
+        limits: BootstrapLimits = .standard
+    ) throws(ContentError) {
         let parts = BlobParts(source)
         let metadata = try ImageMetadata(inlined: Self.bootstrap(in: parts), in: parts)
         let view = Bootstrap(bytes: metadata.bootstrap.rawSpan, layout: metadata.layout)
-        tree = try view.verifiedTree { (address) throws(ContentError) in
+        tree = try view.verifiedTree(limits: limits) { (address) throws(ContentError) in
             try metadata.chunk(at: address)
         }.tree
         self.entry = metadata.layout.blobs.first
