@@ -58,12 +58,15 @@ final class CannedServer: Sendable {
     }
 
     /// Ends it; connections that are being served go on.
+    ///
+    /// The thread that accepts closes the socket: closed here, its number could be another server's
+    /// before that thread looks at it again, and this one would answer for that one.
     func stop() {
         _ = shutdown(descriptor, Int32(SHUT_RDWR))
-        _ = close(descriptor)
     }
 
     private func serve() {
+        defer { _ = close(descriptor) }
         while true {
             let connection = accept(descriptor, nil, nil)
             guard connection >= 0 else { return }

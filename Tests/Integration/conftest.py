@@ -33,6 +33,8 @@ class TestTimeout(Exception):
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "limit(seconds): this test's time limit")
     signal.signal(signal.SIGALRM, _raise_timeout)
+    # A shell's background jobs ignore SIGINT, and so would all programs that are started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
