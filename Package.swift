@@ -59,6 +59,7 @@ let package = Package(
         + module("FUSE", ["Linux", "CFuse", "CLinux"])
         + module("TOML", ["Content", "CTOML"])
         + module("HTTP", ["Content", "Linux", "CCurl"])
+        + module("Containerd", ["Linux"])
         // Floor 3: images and chunks.
         + module("RAFS", ["Content", "Compression"])
         + module(

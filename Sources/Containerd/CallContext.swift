@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Linux
+import Synchronization
+
+/// What a call carries beside its message.
+///
+/// A call that takes long asks `checkIsWanted` now and then, where giving up leaves nothing half
+/// done.
+package final class CallContext: Sendable {
+    /// The namespace in containerd that the caller names, nil for none.
+    ///
+    /// Never needed: containerd 1.6 names none, and the keys that containerd sends begin with it.
+    package let namespace: String?
+    /// When the caller stops waiting, in `CurrentProcess.monotonicNanoseconds`; nil for never.
+    package let deadline: UInt64?
+
+    private let cancelled = Atomic(false)
+
+    /// The context of a call that nobody has cancelled.
+    package init(namespace: String? = nil, deadline: UInt64? = nil) {
+        self.namespace = namespace
+        self.deadline = deadline
+    }
+
+    /// Notes that the caller does not wait any more.
+    package func cancel() {
+        cancelled.store(true, ordering: .relaxed)
+    }
+
+    /// Whether nobody waits for the answer: cancelled, or after the deadline.
+    package var isCancelled: Bool { cancelled.load(ordering: .relaxed) || isLate }
+
+    /// Throws if nobody waits for the answer.
+    ///
+    /// - Throws: `deadlineExceeded` or `cancelled`.
+    package func checkIsWanted() throws(RPCStatus) {
+        if isLate { throw RPCStatus(.deadlineExceeded, "the deadline has passed") }
+        if isCancelled { throw RPCStatus(.cancelled, "the caller has cancelled") }
+    }
+
+    private var isLate: Bool {
+        deadline.map { CurrentProcess.monotonicNanoseconds >= $0 } ?? false
+    }
+}
