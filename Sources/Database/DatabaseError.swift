@@ -39,7 +39,9 @@ package struct DatabaseError: Error, Sendable, CustomStringConvertible {
         kind = Self.kind(of: code)
         self.file = file
         // Of a statement over several lines, one that reads well in a log.
-        self.statement = statement.map { $0.split(whereSeparator: \.isWhitespace).joined(separator: " ") }
+        self.statement = statement.map {
+            $0.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        }
         self.message = "\(message) (SQLite \(code))"
     }
 

@@ -12,6 +12,14 @@ package struct Migration: Sendable {
 }
 
 extension Connection {
+    /// Refuses a file in which no migration has run: an empty one may be what a power cut left.
+    ///
+    /// - Throws: `DatabaseError` of the kind `corrupt`.
+    package func requireTables() throws(DatabaseError) {
+        guard try pragma("user_version") == 0 else { return }
+        throw DatabaseError(.corrupt, file: path, "a database without tables")
+    }
+
     /// Brings the tables to the newest version: the number of the migrations.
     ///
     /// The version stands in the file itself (`user_version`), and each step is one transaction with

@@ -35,7 +35,8 @@ package final class DirectoryStream {
         _ = unsafe closedir(stream)
     }
 
-    private static func stream(_ number: Int32, _ name: String) throws(SystemError) -> OpaquePointer {
+    private static func stream(_ number: Int32, _ name: String) throws(SystemError) -> OpaquePointer
+    {
         guard let stream = unsafe fdopendir(number) else {
             let code = errno
             _ = close(number)

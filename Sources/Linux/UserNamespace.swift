@@ -9,7 +9,9 @@ package enum UserNamespace {
         guard let map = try? FileSystem.contents(of: "/proc/self/uid_map", limit: 1 << 16) else {
             return true
         }
-        let fields = map.split { $0 == 0x20 || $0 == 0x0a }.map { String(decoding: $0, as: UTF8.self) }
+        let fields = map.split { $0 == 0x20 || $0 == 0x0a }.map {
+            String(decoding: $0, as: UTF8.self)
+        }
         return fields == ["0", "0", "4294967295"]
     }
 }
