@@ -97,6 +97,7 @@ package final class Connection {
     /// - Parameters:
     ///   - text: one statement of SQL, a constant: it is parsed once for all its uses.
     ///   - values: for its question marks, in their order.
+    /// - Returns: the statement, before its first row.
     /// - Throws: `DatabaseError`.
     package func prepare(
         _ text: String,

@@ -47,7 +47,9 @@ package final class DirectoryStream {
 
     private var number: Int32 { unsafe dirfd(stream) }
 
-    /// The next entry; nil at the end. `.` and `..` are left out.
+    /// The next entry; nil at the end.
+    ///
+    /// `.` and `..` are left out.
     ///
     /// - Throws: `SystemError`.
     package func next() throws(SystemError) -> Entry? {

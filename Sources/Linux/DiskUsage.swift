@@ -18,7 +18,9 @@ package struct DiskUsage: Equatable, Sendable {
     /// path can name ends at half of it.
     private static let depthLimit = 4096
 
-    /// Counts a directory. What is mounted in it is left out, and so is what vanishes meanwhile.
+    /// Counts a directory.
+    ///
+    /// What is mounted in it is left out, and so is what vanishes meanwhile.
     ///
     /// - Parameter path: the directory.
     /// - Throws: `SystemError`.

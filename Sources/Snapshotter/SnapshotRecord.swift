@@ -24,6 +24,7 @@ struct SnapshotRecord: Sendable, Equatable {
     /// What containerd is told.
     ///
     /// - Parameter parent: the name of the snapshot below; empty for none.
+    /// - Returns: the protocol's words for it.
     func info(parent: String) -> SnapshotInfo {
         SnapshotInfo(
             name: name,

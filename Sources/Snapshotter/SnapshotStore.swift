@@ -79,6 +79,8 @@ final class SnapshotStore: Sendable {
     ///   - name: what it does, for the observer of steps.
     ///   - isDurable: false for what a power cut may take back.
     ///   - body: the changes.
+    /// - Returns: what the body returns.
+    /// - Throws: what the body throws, or `DatabaseError`; nothing is changed then.
     func write<T: Sendable>(
         _ name: String,
         isDurable: Bool = true,

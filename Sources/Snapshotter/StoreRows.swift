@@ -34,6 +34,8 @@ struct StoreRows {
     /// - Parameters:
     ///   - id: the number that all of them are above.
     ///   - limit: how many at most.
+    /// - Returns: them, by their numbers.
+    /// - Throws: `DatabaseError`.
     func snapshots(after id: Int64, limit: Int) throws(DatabaseError) -> [NamedRecord] {
         let statement = try connection.prepare(
             Self.columns + " WHERE s.id > ? ORDER BY s.id LIMIT ?",
