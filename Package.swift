@@ -47,6 +47,9 @@ let package = Package(
             cSettings: [.define("STATIC_STUBS", .when(configuration: .release))]
         ),
         .target(name: "CTOML"),
+        .systemLibrary(name: "CGRPC"),
+        .target(name: "CContainerdAPI", exclude: ["snapshots.proto"]),
+        .target(name: "CRE2"),
     ]
         // Floor 1: words, the kernel, the command line, the log.
         + module("Content", [])
@@ -60,7 +63,7 @@ let package = Package(
         + module("FUSE", ["Linux", "CFuse", "CLinux"])
         + module("TOML", ["Content", "CTOML"])
         + module("HTTP", ["Content", "Linux", "CCurl"])
-        + module("Containerd", ["Linux"])
+        + module("Containerd", ["Linux", "Log", "CGRPC", "CContainerdAPI", "CRE2"])
         + module("Database", ["CSQLite"])
         // Floor 3: images and chunks.
         + module("RAFS", ["Content", "Compression"])

@@ -8,7 +8,9 @@ struct HygieneTests {
     ///
     /// `Log` stands on the same floor as `Linux`; the others need the names of flags, errors and
     /// signals.
-    private static let callersOfLibc = ["Linux", "Log", "FUSE", "ChunkCache", "Mount", "lazypull"]
+    private static let callersOfLibc = [
+        "Linux", "Log", "FUSE", "Containerd", "ChunkCache", "Mount", "lazypull",
+    ]
 
     /// Words that say nothing about what a file or a target holds.
     private static let emptyWords = ["Utils", "Utilities", "Helpers", "Common", "Extras", "Misc"]

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Swift cannot import of the gRPC C core: macros over a union, and names of
+// arguments that are to be C strings. No logic.
+// First: gRPC's headers define _GNU_SOURCE, and types of libc's would differ from what other modules
+// see.
+#include <features.h>
+#include <sys/select.h>
+
+#include <grpc/byte_buffer.h>
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/grpc.h>
+#include <grpc/grpc_security.h>
+#include <grpc/slice.h>
+#include <grpc/support/alloc.h>
+#include <grpc/support/log.h>
+#include <grpc/support/time.h>
+
+static inline const uint8_t *cgrpc_slice_bytes(const grpc_slice *slice) {
+    return GRPC_SLICE_START_PTR(*slice);
+}
+static inline size_t cgrpc_slice_size(const grpc_slice *slice) {
+    return GRPC_SLICE_LENGTH(*slice);
+}
+
+static inline grpc_server *cgrpc_server_create(int message_limit, int stream_limit) {
+    grpc_arg arguments[3] = {
+        {GRPC_ARG_INTEGER, (char *)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, {0}},
+        {GRPC_ARG_INTEGER, (char *)GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, {0}},
+        {GRPC_ARG_INTEGER, (char *)GRPC_ARG_MAX_CONCURRENT_STREAMS, {0}},
+    };
+    arguments[0].value.integer = message_limit;
+    arguments[1].value.integer = message_limit;
+    arguments[2].value.integer = stream_limit;
+    grpc_channel_args all = {3, arguments};
+    return grpc_server_create(&all, 0);
+}
