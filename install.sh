@@ -70,12 +70,13 @@ seconds_since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.2f", b 
 install_files() {
     local bin=$prefix/bin
     say "installing below $prefix"
-    as_root install -d "$bin" "$prefix/share/man/man1" \
+    as_root install -d "$bin" "$prefix/share/man/man1" "$prefix/share/man/man5" \
         "$prefix/share/bash-completion/completions"
     # A running program keeps its old file: install(1) makes a new one.
     as_root install -m 755 .build/release/lazypull "$bin/lazypull"
     as_root "$bin/lazypull" --install "$bin"
     as_root install -m 644 man/*.1 "$prefix/share/man/man1/"
+    as_root install -m 644 man/*.5 "$prefix/share/man/man5/"
     local completions=$prefix/share/bash-completion/completions name
     "$bin/lazypull" --completions bash | as_root tee "$completions/lazypull" >/dev/null
     # bash looks for a file of the command's own name.
