@@ -131,7 +131,7 @@ def test_configuration(
         ("[mount]\n\nread-ahed = 1\n", ":3:13: [mount] has no key 'read-ahed'; did you mean"),
         ("[mount]\nread-ahead = -1\n", ":2:14: 'mount.read-ahead' must be a number from 0 to"),
         ('[mount]\ncache-dir = "x"\n', ":2:13: 'mount.cache-dir' must be an absolute path"),
-        ("[mount]\nforeground = true\n", "has no key 'foreground'"),
+        ("[mount]\nforeground = true\n", ":2:14: [mount] has no key 'foreground'"),
         ("[mounts]\n", ":1:1: there is no table 'mounts'; did you mean 'mount'?"),
         ("[mount\n", ":1:"),
     ],
