@@ -100,6 +100,48 @@ def test_mount_and_umount_programs(
         wait_until(lambda: not workspace.processes(), "the daemon to end")
 
 
+def test_installation(image: ConvertedImage, binary: Path, workspace: Workspace) -> None:
+    """install.sh puts mount.lazypull where mount(8) finds it; elsewhere it touches its prefix only.
+
+    In a mount namespace of its own, on a /usr that is thrown away; the build is taken as done.
+    """
+    if not Path("/sbin").is_symlink():
+        pytest.skip("/sbin is not below /usr")
+    root = Path(__file__).parents[2]
+    if not os.path.samefile(binary, root / ".build/release/lazypull"):
+        pytest.skip("install.sh installs what was built here, which is not under test")
+    swift = workspace.directory("stub") / "swift"
+    swift.write_text("#!/bin/sh\necho 'Swift version 6.3.1 (stub)'\n")
+    swift.chmod(0o755)
+    script = workspace / "script"
+    script.write_text(
+        f"""set -eux
+        mount -t overlay overlay /usr \\
+            -o lowerdir=/usr,upperdir={workspace.directory("u")},workdir={workspace.directory("w")}
+        rm -f /sbin/mount.lazypull
+        PATH={swift.parent}:$PATH
+        cd {root}
+        ./install.sh --prefix {workspace.path}/elsewhere
+        test {workspace.path}/elsewhere/sbin/mount.lazypull -ef {workspace.path}/elsewhere/bin/lazypull
+        test -e {workspace.path}/elsewhere/share/man/man5/lazypull-config.5
+        test ! -e /sbin/mount.lazypull
+        for again in 1 2; do ./install.sh; done
+        test /sbin/mount.lazypull -ef /usr/local/bin/lazypull
+        mount -t lazypull -o cache-dir={workspace.path}/cache,log-file={workspace.path}/log \\
+            {image.reference} {workspace.directory("target")}
+        sha256sum {workspace.path}/target/upper
+        umount {workspace.path}/target
+        """
+    )
+    done = subprocess.run(
+        ["unshare", "-m", "bash", script], capture_output=True, text=True, timeout=LIMIT
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not Path("/sbin/mount.lazypull").exists()
+    assert not Path("/usr/local/sbin/mount.lazypull").exists()
+    wait_until(lambda: not workspace.processes(), "the daemon to end")
+
+
 @pytest.mark.parametrize("way", ["option", "helper"])
 def test_configuration(
     way: str, image: ConvertedImage, lazypull: Lazypull, helper: Path, workspace: Workspace
