@@ -48,6 +48,7 @@ let package = Package(
         ),
         .target(name: "CTOML"),
         .systemLibrary(name: "CGRPC"),
+        .systemLibrary(name: "CEvent"),
         .target(name: "CContainerdAPI", exclude: ["snapshots.proto"]),
         .target(name: "CRE2"),
     ]
@@ -73,6 +74,7 @@ let package = Package(
         )
         + module("Layers", ["Content", "Compression", "Tar"])
         + module("ChunkCache", ["Content", "Linux", "Log", "Compression"])
+        + module("Configuration", ["Arguments", "Content", "Linux", "TOML"])
         // Floor 4: what the applets do.
         + module(
             "Convert",
@@ -90,6 +92,10 @@ let package = Package(
             ]
         )
         + module("Unpack", ["Content", "Linux", "RAFS", "Distribution", "ChunkCache"])
+        + module(
+            "Admin",
+            ["Content", "Linux", "Log", "OCI", "HTTP", "Containerd", "CEvent"]
+        )
         + module("Snapshotter", ["Content", "Linux", "Log", "OCI", "Database", "Containerd"])
         // Floor 5: the executable.
         + [
@@ -97,7 +103,8 @@ let package = Package(
                 name: "lazypull",
                 dependencies: [
                     "Arguments", "Log", "Linux", "Content", "OCI", "HTTP", "Distribution", "Layers",
-                    "ChunkCache", "Convert", "Check", "Mount", "Unpack",
+                    "ChunkCache", "Configuration", "Convert", "Check", "Mount", "Unpack",
+                    "Containerd", "Snapshotter", "Admin",
                 ],
                 swiftSettings: swiftSettings,
                 linkerSettings: [

@@ -46,6 +46,7 @@ final class EasyHandle {
         set(CURLOPT_LOW_SPEED_TIME, max(1, request.stallSeconds))
         set(CURLOPT_USERAGENT, userAgent)
         set(CURLOPT_URL, request.url.text)
+        if let socket = request.unixSocket { set(CURLOPT_UNIX_SOCKET_PATH, socket) }
         // One connection for many requests, where both sides speak HTTP/2.
         if request.url.scheme == "https" { set(CURLOPT_PIPEWAIT, 1) }
         unsafe ccurl_set_pointer(handle, CURLOPT_ERRORBUFFER, errorText)

@@ -31,6 +31,8 @@ package struct HTTPRequest: Sendable, CustomStringConvertible {
     package var body: HTTPBody?
     /// The bytes asked for, of all there are; nil for all.
     package var range: ClosedRange<UInt64>?
+    /// The unix socket that is connected to instead of the address's host; nil for none.
+    package var unixSocket: String?
     /// Whom to trust, and as whom to come.
     package var tls = TLSSettings()
     /// How long the other side may be silent, in seconds.

@@ -25,6 +25,11 @@ package struct SystemError: Error, Sendable, CustomStringConvertible {
         "\(call) \(object): \(Self.text(of: code))"
     }
 
+    /// A library that found no memory.
+    package static func noMemory(_ call: String, _ object: String) -> SystemError {
+        SystemError(call, object, code: ENOMEM)
+    }
+
     /// The kernel's reason in words, as strerror(3) gives it.
     package static func text(of code: Int32) -> String {
         var buffer = [CChar](repeating: 0, count: 128)

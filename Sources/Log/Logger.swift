@@ -11,8 +11,8 @@ import Synchronization
 /// A line is one write(2), so that lines of several processes that append to one file do not mix.
 /// An event below the level costs one comparison: its message and fields are not made.
 package final class Logger: Sendable {
-    /// The most talkative level that is written.
-    package let level: LogLevel
+    /// The level's raw value.
+    private let threshold: Atomic<UInt8>
     private let output: Mutex<Int32>
     private let isOwner: Bool
     private let isJournal: Bool
@@ -21,7 +21,7 @@ package final class Logger: Sendable {
     ///
     /// - Parameter level: the most talkative level that is written.
     package init(level: LogLevel) {
-        self.level = level
+        threshold = Atomic(level.rawValue)
         output = Mutex(STDERR_FILENO)
         isOwner = false
         isJournal = false
@@ -33,7 +33,7 @@ package final class Logger: Sendable {
     ///   - level: the most talkative level that is written.
     ///   - descriptor: the descriptor's number, given away by the caller.
     package init(level: LogLevel, owning descriptor: Int32) {
-        self.level = level
+        threshold = Atomic(level.rawValue)
         output = Mutex(descriptor)
         isOwner = true
         isJournal = false
@@ -46,7 +46,7 @@ package final class Logger: Sendable {
     ///   - path: where the journal listens; nil for its usual place.
     package init?(level: LogLevel, journal path: String?) {
         guard let socket = Journal.connect(path ?? Journal.path) else { return nil }
-        self.level = level
+        threshold = Atomic(level.rawValue)
         output = Mutex(socket)
         isOwner = true
         isJournal = true
@@ -59,7 +59,12 @@ package final class Logger: Sendable {
 
     /// Whether events of the level are written.
     package func writes(_ level: LogLevel) -> Bool {
-        level <= self.level
+        level.rawValue <= threshold.load(ordering: .relaxed)
+    }
+
+    /// Changes the most talkative level that is written.
+    package func setLevel(_ level: LogLevel) {
+        threshold.store(level.rawValue, ordering: .relaxed)
     }
 
     /// Logs that something asked for did not happen.

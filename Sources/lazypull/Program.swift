@@ -18,6 +18,8 @@ enum Program {
         CheckCommand.applet,
         MountCommand.applet,
         UnpackCommand.applet,
+        ServeSnapshotterCommand.applet,
+        StatusCommand.applet,
     ]
 
     /// What stands in an applet's place to ask the program itself for something.

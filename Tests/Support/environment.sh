@@ -6,7 +6,8 @@
 # What a release build links, and what links it.
 build_packages=(
     ca-certificates binutils gcc g++ libc6-dev libstdc++-12-dev pkg-config git
-    libfuse3-dev libgrpc-dev liblz4-dev libprotobuf-dev libssl-dev libzstd-dev zlib1g-dev libtomlplusplus-dev
+    libevent-dev libfuse3-dev libgrpc-dev liblz4-dev libprotobuf-dev
+    libssl-dev libzstd-dev zlib1g-dev libtomlplusplus-dev
     # libcurl, and what its static library needs.
     libbrotli-dev libcurl4-openssl-dev libidn2-dev libnghttp2-dev libpsl-dev libssh2-1-dev
     libunistring-dev libsqlite3-dev

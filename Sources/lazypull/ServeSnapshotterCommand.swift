@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Admin
+internal import Arguments
+internal import Configuration
+internal import Containerd
+// The names of signals.
+internal import Glibc
+internal import Linux
+internal import Log
+internal import Snapshotter
+
+/// `lazypull serve-snapshotter`: a snapshotter for containerd.
+enum ServeSnapshotterCommand {
+    /// Where the sockets are if nothing else is said.
+    private static let runDirectory = "/run/lazypull"
+    /// How long calls may go on after SIGTERM, in milliseconds; less than service managers wait.
+    private static let graceMilliseconds = 10_000
+
+    private static let root = Option(
+        "root",
+        value: OptionValue("DIR", .directory, fallback: "/var/lib/lazypull/snapshotter"),
+        help: "Keep snapshots in DIR, which no other process may use meanwhile."
+    )
+    private static let address = Option(
+        "address",
+        value: OptionValue("SOCKET", .file, fallback: "\(runDirectory)/snapshotter.sock"),
+        help: "Serve containerd on the unix socket SOCKET."
+    )
+    /// Where the admin socket is; `status` asks there.
+    static let adminAddress = Option(
+        "admin-address",
+        value: OptionValue("SOCKET", .file, fallback: "\(runDirectory)/admin.sock"),
+        help: "Tell health, metrics and state on the unix socket SOCKET."
+    )
+    private static let logLevel = Option(
+        "log-level",
+        value: OptionValue(
+            "LEVEL",
+            .choice(LogLevel.allCases.map(\.name)),
+            fallback: LogLevel.info.name
+        ),
+        help: "Log events that matter at least this much."
+    )
+
+    /// What a configuration file may give defaults of.
+    private static let configurable = [root, address, adminAddress, logLevel]
+
+    static let applet = Applet(
+        syntax: Syntax(
+            name: "serve-snapshotter",
+            summary: "Serve containerd as a snapshotter",
+            options: configurable + [ConfigurationOptions.file],
+            operands: []
+        ),
+        run: run
+    )
+
+    /// The command line with the defaults that the configuration file has now.
+    private static func configured(_ given: ParsedArguments) throws -> ParsedArguments {
+        let configuration = try ConfigurationOptions.configuration(given)
+        return given.filled(
+            with: try configuration.table("snapshotter").values(of: configurable)
+        )
+    }
+
+    private static func level(_ arguments: ParsedArguments) -> LogLevel {
+        arguments.text(logLevel).flatMap(LogLevel.init(name:)) ?? .info
+    }
+
+    /// To the journal where the service manager connects standard error with it, else there.
+    private static func logger(_ level: LogLevel) -> Logger {
+        guard CurrentProcess.environment("JOURNAL_STREAM") != nil,
+            let journal = Logger(level: level, journal: nil)
+        else { return Logger(level: level) }
+        return journal
+    }
+
+    /// The path of a socket; the usual directory is made, another must exist.
+    private static func socketPath(
+        _ arguments: ParsedArguments,
+        _ option: Option
+    ) throws -> String {
+        let path = arguments.text(option) ?? ""
+        guard path.hasPrefix("/") else {
+            throw UsageError("--\(option.name) '\(path)' is no absolute path")
+        }
+        if path.hasPrefix("\(runDirectory)/") {
+            try FileSystem.makeDirectories(runDirectory, mode: 0o711)
+        }
+        return path
+    }
+
+    private static func run(_ given: ParsedArguments) throws -> ExitCode {
+        let arguments = try configured(given)
+        guard let rootPath = arguments.text(root), rootPath.hasPrefix("/") else {
+            throw UsageError("--root is no absolute path")
+        }
+        let address = try socketPath(arguments, address)
+        let adminAddress = try socketPath(arguments, adminAddress)
+        let log = logger(level(arguments))
+        // Before any thread is started.
+        let signals = try SignalDescriptor([SIGTERM, SIGINT, SIGHUP])
+        let snapshotter = try Snapshotter(root: rootPath, logger: log)
+        let calls = CallCounts()
+        let admin = try AdminServer(ServiceState(snapshotter, calls), address: adminAddress)
+        let server = try SnapshotsServer(snapshotter, address: address, observer: calls, log: log)
+        log.info("serving", ["address": address, "root": rootPath, "admin": adminAddress])
+        ServiceNotifier.send(ServiceNotifier.ready)
+        while try signals.next() == SIGHUP { reload(given, log) }
+        ServiceNotifier.send(ServiceNotifier.stopping)
+        log.info("stopping")
+        let isQuiet = server.stop(graceMilliseconds: graceMilliseconds)
+        admin.stop()
+        guard isQuiet else {
+            // The state survives every death; a call that does not return is no reason to stay.
+            log.warning("calls are still running")
+            return .failed
+        }
+        snapshotter.close()
+        log.info("stopped")
+        return .done
+    }
+
+    /// Takes over what may change while the service runs: the level of the log.
+    private static func reload(_ given: ParsedArguments, _ log: Logger) {
+        do {
+            log.setLevel(level(try configured(given)))
+            log.info("configuration read again")
+        } catch {
+            log.error("the configuration stays as it was: \(Failure(error).message)")
+        }
+    }
+}
