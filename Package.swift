@@ -68,6 +68,7 @@ let package = Package(
         )
         + module("Layers", ["Content", "Compression", "Tar"])
         + module("ChunkCache", ["Content", "Linux", "Log", "Compression"])
+        + module("Configuration", ["Arguments", "Content", "Linux", "TOML"])
         // Floor 4: what the applets do.
         + module(
             "Convert",
@@ -91,7 +92,7 @@ let package = Package(
                 name: "lazypull",
                 dependencies: [
                     "Arguments", "Log", "Linux", "Content", "OCI", "HTTP", "Distribution", "Layers",
-                    "ChunkCache", "Convert", "Check", "Mount", "Unpack",
+                    "ChunkCache", "Configuration", "Convert", "Check", "Mount", "Unpack",
                 ],
                 swiftSettings: swiftSettings,
                 linkerSettings: [

@@ -10,7 +10,9 @@ usage() {
 Usage: ./install.sh [--prefix DIR] [--demo]
 
 Installs what the build needs (apt), builds, and installs below DIR (default: /usr/local) the
-executable, a link for each applet, the manual pages and the completions for bash.
+executable, a link for each applet, the manual pages and the completions for bash; and sbin/
+mount.lazypull, for `mount -t lazypull` and fstab. mount(8) looks for that in /sbin, where a link is
+made unless DIR lies outside of /usr.
 
   --prefix DIR   install below DIR
   --demo         then build an image from Debian packages, push it into a registry on the loopback
@@ -70,19 +72,34 @@ seconds_since() { awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.2f", b 
 install_files() {
     local bin=$prefix/bin
     say "installing below $prefix"
-    as_root install -d "$bin" "$prefix/share/man/man1" \
+    as_root install -d "$bin" "$prefix/share/man/man1" "$prefix/share/man/man5" \
         "$prefix/share/bash-completion/completions"
     # A running program keeps its old file: install(1) makes a new one.
     as_root install -m 755 .build/release/lazypull "$bin/lazypull"
     as_root "$bin/lazypull" --install "$bin"
     as_root install -m 644 man/*.1 "$prefix/share/man/man1/"
+    as_root install -m 644 man/*.5 "$prefix/share/man/man5/"
+    install_mount_helper
     local completions=$prefix/share/bash-completion/completions name
     "$bin/lazypull" --completions bash | as_root tee "$completions/lazypull" >/dev/null
     # bash looks for a file of the command's own name.
     for name in $("$bin/lazypull" --list); do
         as_root ln -sf lazypull "$completions/lazypull-$name"
     done
-    say "installed $("$bin/lazypull" --version): $bin/lazypull and $(echo "$bin"/lazypull-*)"
+    say "installed $("$bin/lazypull" --version): $bin/lazypull, $(echo "$bin"/lazypull-*) and" \
+        "$prefix/sbin/mount.lazypull"
+}
+
+# The name by which mount(8) calls the executable, where it looks for it: /sbin alone. An
+# installation elsewhere, for a test or a package, changes nothing outside of its prefix.
+install_mount_helper() {
+    as_root install -d "$prefix/sbin"
+    as_root ln -sfn ../bin/lazypull "$prefix/sbin/mount.lazypull"
+    case $prefix in
+        /usr | /usr/*) ;;
+        *) return 0 ;;
+    esac
+    [[ $prefix/sbin -ef /sbin ]] || as_root ln -sfn "$prefix/bin/lazypull" /sbin/mount.lazypull
 }
 
 # A field of the last statistics line of the mount's log.

@@ -7,6 +7,15 @@ package struct ParsedArguments: Sendable, Equatable {
     /// The values given per long option name, in the order given; switches give empty texts.
     var values: [String: [String]]
 
+    /// The same with values for options that were not given.
+    ///
+    /// - Parameter defaults: the values by the options' long names, checked as if they had been
+    ///   given.
+    /// - Returns: what was given, and the defaults of what was not.
+    package func filled(with defaults: [String: [String]]) -> ParsedArguments {
+        ParsedArguments(operands: operands, values: values.merging(defaults) { given, _ in given })
+    }
+
     /// Whether the option was given.
     package func has(_ option: Option) -> Bool {
         values[option.name] != nil

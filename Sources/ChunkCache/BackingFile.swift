@@ -7,7 +7,8 @@ import Synchronization
 /// The sparse local file that holds a blob's chunks, and the bits that say which.
 ///
 /// 1. A runtime bit is set only after the chunk's verified bytes have been written: whatever moment
-///    the process is killed at, a set bit stands for bytes that the kernel has.
+///    the process is killed at, a set bit stands for bytes that the kernel has. For a chunk of
+///    zeros nothing need be written: its place holds zeros or nothing, and nothing reads as zeros.
 /// 2. A durable bit is written only after a synchronization of the data that began after the
 ///    runtime bit was set: whatever moment the power fails at, a durable bit stands for bytes on
 ///    storage. Durable bits are a subset of runtime bits, except across a boot, which begins with
@@ -84,6 +85,14 @@ final class BackingFile: Sendable {
         at offset: UncompressedOffset
     ) throws(SystemError) {
         try data.write(bytes, at: offset.bytes)
+        bits.set(chunk)
+    }
+
+    /// Marks a chunk as present that is all zeros.
+    ///
+    /// In its place nothing but verified bytes of this chunk was ever written: chunks share no bytes
+    /// of the view, and another chunk's records have a file of their own.
+    func markZero(chunk: Int) {
         bits.set(chunk)
     }
 

@@ -18,6 +18,8 @@ package final class CachedBlob: Sendable {
     let viewSize: UInt64
     /// The digest of the chunk records in force.
     let key: Digest
+    /// Tells which chunks are all zeros.
+    let zeros: ZeroDigests
     /// Where sequential readers are awaited.
     let marks = ReaderMarks()
     /// Called with the index of a marked chunk that a read has come to.
@@ -32,6 +34,7 @@ package final class CachedBlob: Sendable {
         source: any BlobSource,
         backing: BackingFile,
         viewSize: UInt64,
+        zeros: ZeroDigests = ZeroDigests(),
         onMark: @escaping @Sendable (CachedBlob, Int) -> Void = { _, _ in }
     ) {
         self.digest = digest
@@ -43,6 +46,7 @@ package final class CachedBlob: Sendable {
         self.source = source
         self.backing = backing
         self.viewSize = viewSize
+        self.zeros = zeros
     }
 
     /// Reads a part of a chunk, if the chunk is here; takes no lock and allocates nothing.

@@ -44,6 +44,7 @@ package final class ChunkCache: Sendable {
     private let scheduler: FetchScheduler
     private let flusher: Flusher
     private let pool: DescriptorPool
+    private let zeros = ZeroDigests()
 
     /// The open blobs, apart from the cache so that the flusher's thread does not keep it alive.
     private final class BlobList: Sendable {
@@ -179,6 +180,7 @@ package final class ChunkCache: Sendable {
                 source: source,
                 backing: backing,
                 viewSize: viewSize,
+                zeros: zeros,
                 onMark: { [scheduler] blob, chunk in scheduler.advance(blob, at: chunk) }
             )
             try blob.checkDisjoint()
@@ -236,7 +238,8 @@ package final class ChunkCache: Sendable {
 
     /// Fetches what a read misses, and answers it from a fetching thread.
     ///
-    /// Chunks that another read has asked for are waited for, not fetched again. If one cannot be
+    /// Chunks that another read has asked for are waited for, not fetched again; those that their
+    /// records show to be all zeros are not fetched at all. If one cannot be
     /// had or is corrupt, the read fails; the next one tries again.
     ///
     /// - Parameters:
@@ -253,6 +256,8 @@ package final class ChunkCache: Sendable {
         for waiter: any ReadWaiter
     ) {
         counters.countRead(isHit: false)
+        // Here and not by the scheduler: a digest may have to be computed.
+        for slice in slices { slice.blob.fillIfZero(chunk: slice.chunk) }
         scheduler.begin(
             PendingRead(slices, byteCount: byteCount, waiter: waiter, lastChunk: lastChunk)
         )

@@ -24,38 +24,8 @@ struct FileStream: ~Copyable, ByteStream {
     }
 }
 
-/// A regular file's bytes by ranges.
-final class FileBlobSource: BlobSource {
-    let size: UInt64
-    private let file: OwnedDescriptor
-    private let path: String
-
-    /// The file's bytes.
-    init(_ path: String, expectedSize: UInt64) throws(ContentError) {
-        self.path = path
-        size = expectedSize
-        file = try openBlob(path, expectedSize: expectedSize)
-    }
-
-    func fetch(
-        at offset: CompressedOffset,
-        into buffer: UnsafeMutableRawBufferPointer
-    ) throws(ContentError) {
-        guard offset.bytes <= size, UInt64(buffer.count) <= size - offset.bytes else {
-            throw .truncated(
-                "\(path): \(buffer.count) bytes at offset \(offset), the blob has \(size)"
-            )
-        }
-        let count = try systemCall { () throws(SystemError) in
-            try unsafe file.read(into: buffer, at: offset.bytes, path)
-        }
-        guard count == buffer.count else {
-            throw .truncated("\(path): ends at offset \(offset.bytes + UInt64(count))")
-        }
-    }
-}
-
-private func openBlob(
+/// Opens a regular file that must have a size.
+func openBlob(
     _ path: String,
     expectedSize: UInt64?
 ) throws(ContentError) -> OwnedDescriptor {

@@ -11,7 +11,7 @@ import RAFS
 ///
 /// No file has an object of its own, and nothing is allocated for a read whose chunks are here.
 final class ImageFilesystem: FuseFilesystem {
-    private let image: OpenImage
+    let image: OpenImage
     private let cache: ChunkCache
     private let log: Logger
     let rootNode: UInt64
@@ -103,23 +103,12 @@ final class ImageFilesystem: FuseFilesystem {
         }
     }
 
-    func seek(
-        _ node: UInt64,
-        from offset: UInt64,
-        seeksHole: Bool
-    ) throws(FuseFailure) -> UInt64 {
-        let size = try attributes(of: node).size
-        guard offset < size else { throw .pastEnd }
-        // RAFS v6 has a chunk for every part of a file: nothing is a hole but the end.
-        return seeksHole ? size : offset
-    }
-
     func statistics() -> FuseStatistics {
         FuseStatistics(size: image.viewBytes, fileCount: image.tree.layout.inodeCount)
     }
 
     /// Logs why a request fails.
-    fileprivate func failure(
+    func failure(
         _ request: String,
         _ node: UInt64,
         _ error: ContentError

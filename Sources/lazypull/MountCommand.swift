@@ -2,6 +2,7 @@
 
 internal import Arguments
 internal import ChunkCache
+internal import Configuration
 internal import HTTP
 internal import Linux
 internal import Log
@@ -77,12 +78,19 @@ enum MountCommand {
             SharedOptions.platform, SharedOptions.layers,
         ] + LimitOptions.ofTrees + [
             foreground, cacheDirectory, readAhead, readDeadline,
-        ] + RegistryOptions.all + [logFile, logLevel, restrictions],
+        ] + RegistryOptions.all + [
+            logFile, logLevel, ConfigurationOptions.file, restrictions,
+        ],
         operands: [
             Operand("IMAGE", SharedOptions.image, help: "The converted image."),
             Operand("MOUNTPOINT", .directory, help: "An existing directory."),
         ]
     )
+
+    /// What a configuration file may give defaults of: what is not about one image or one call.
+    private static let configurable =
+        LimitOptions.ofTrees + [cacheDirectory, readAhead, readDeadline] + RegistryOptions.all
+        + [logFile, logLevel]
 
     /// The log the options ask for.
     private static func logger(
@@ -115,7 +123,11 @@ enum MountCommand {
         return "\(home)/.cache/lazypull"
     }
 
-    private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
+    private static func run(_ given: ParsedArguments) throws -> ExitCode {
+        let configuration = try ConfigurationOptions.configuration(given)
+        let arguments = given.filled(
+            with: try configuration.table("mount").values(of: configurable)
+        )
         let directory = try arguments.text(cacheDirectory) ?? usualCacheDirectory()
         var options = MountOptions(cacheDirectory: directory)
         for word in arguments.texts(restrictions) {

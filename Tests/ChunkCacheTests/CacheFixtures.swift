@@ -62,6 +62,22 @@ struct TestBlob {
         }
     }
 
+    private init(_ other: TestBlob, _ chunks: [Chunk], _ contents: [[UInt8]]) {
+        self.chunks = chunks
+        self.contents = contents
+        stored = other.stored
+        viewSize = other.viewSize
+        digest = other.digest
+    }
+
+    /// The same blob with a record that says another content of a chunk than what is stored.
+    func replacing(_ index: Int, with content: [UInt8]) -> TestBlob {
+        var (chunks, contents) = (chunks, contents)
+        chunks[index].digest = StreamingDigest.digest(of: content)
+        contents[index] = content
+        return TestBlob(self, chunks, contents)
+    }
+
     /// The slice that is a whole chunk.
     func slice(_ index: Int, of blob: CachedBlob, place: Int = 0) -> CachedSlice {
         CachedSlice(

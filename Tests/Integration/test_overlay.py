@@ -219,6 +219,39 @@ def test_disk_usage(lowers: tuple[Path, Path], workspace: Workspace) -> None:
     assert ours == theirs
 
 
+def test_copy_up_keeps_holes(lazypull: Lazypull, workspace: Workspace) -> None:
+    """A sparse file of a layer is sparse when copied up, as a real one is; no zeros are fetched."""
+    files = workspace.directory("files")
+    data = [(0, MEBIBYTE), (10 * MEBIBYTE, 2 * MEBIBYTE)]
+    with open(files / "sparse", "wb") as opened:
+        for offset, count in data:
+            opened.seek(offset)
+            opened.write(os.urandom(count))
+        opened.truncate(64 * MEBIBYTE + 100)
+    archive = workspace / "layer.tar"
+    subprocess.run(
+        ["tar", "--sparse", "--format=posix", "-cf", archive, "-C", files, "."], check=True
+    )
+    layout = oci.Layout.create(workspace / "layout")
+    layout.put_tars("source", [archive.read_bytes()])
+    image = lazypull.convert(layout.reference("source"), layout, "lazy")
+
+    def copied_up_holes(root: Path) -> tuple[object, ...]:
+        with open(root / "sparse", "r+b"):
+            pass
+        status = (root / "sparse").stat()
+        return segments(root / "sparse"), status.st_blocks, (root / "sparse").read_bytes()
+
+    with lazypull.mount(image.reference, workspace / "cache") as mounted:
+        expected = [(offset, offset + count) for offset, count in data]
+        assert segments(mounted.path / "sparse") == expected
+        assert mounted.statistics()["fetches"] == 0
+        ours, theirs = on_both((mounted.path, files), workspace, copied_up_holes)
+        assert ours == theirs
+        assert ours[0] == expected
+        assert mounted.statistics()["fetched-bytes"] < 3 * MEBIBYTE + 4096
+
+
 def test_chown_of_everything_fetches_nothing(
     lazypull: Lazypull, workspace: Workspace, image, expected: tree.Tree
 ) -> None:

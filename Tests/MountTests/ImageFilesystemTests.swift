@@ -131,6 +131,51 @@ struct ImageFilesystemTests {
         }
     }
 
+    /// Where the file has data, by SEEK_DATA (3) and SEEK_HOLE (4), which are behind _GNU_SOURCE.
+    private func segments(of path: String) throws -> [Range<Int>] {
+        let file = try OwnedDescriptor.open(path, O_RDONLY)
+        var result: [Range<Int>] = []
+        var position = 0
+        while true {
+            let start = lseek(file.number, position, 3)
+            guard start >= 0 else { return result }
+            position = lseek(file.number, start, 4)
+            guard position > start else { return result + [-1 ..< -1] }
+            result.append(start..<position)
+        }
+    }
+
+    @Test func chunksOfZerosAreHolesAndNeverFetched() throws {
+        let mounted = try MountedImage(TestImage(hasHoles: true).source)
+        let path = mounted.path("sparse")
+        #expect(try segments(of: path) == [0..<4096, 4 * 4096..<6 * 4096])
+        #expect(mounted.cache.statistics.reads == 0)
+        let file = try OwnedDescriptor.open(path, O_RDONLY)
+        let size = TestImage.sparseContent.count
+        // From within data, and from within a hole.
+        #expect(lseek(file.number, 100, 3) == 100)
+        #expect(lseek(file.number, 100, 4) == 4096)
+        #expect(lseek(file.number, 5000, 4) == 5000)
+        #expect(lseek(file.number, 5000, 3) == 4 * 4096)
+        #expect(lseek(file.number, size - 1, 4) == size - 1)
+        #expect(lseek(file.number, 6 * 4096, 3) == -1)
+        #expect(errno == ENXIO)
+        #expect(lseek(file.number, size, 4) == -1)
+        #expect(errno == ENXIO)
+        // A file without a hole has one at its end.
+        #expect(try segments(of: mounted.path("file")) == [0..<TestImage.fileContent.count])
+        #expect(try segments(of: mounted.path("other")) == [0..<TestImage.otherContent.count])
+        #expect(mounted.cache.statistics.fetches == 0)
+        let memory = try AnonymousMemory(byteCount: 3 * 4096)
+        let fadvise = posix_fadvise(file.number, 0, 0, POSIX_FADV_RANDOM)
+        #expect(fadvise == 0)
+        #expect(try unsafe file.read(into: memory.bytes, at: 4096, path) == 3 * 4096)
+        let isZero = unsafe memory.bytes.allSatisfy { $0 == 0 }
+        #expect(isZero)
+        #expect(mounted.cache.statistics.fetches == 0)
+        #expect(try FileSystem.contents(of: path) == TestImage.sparseContent)
+    }
+
     @Test func showsXattrsButNotThoseOfAnOverlay() throws {
         let mounted = try MountedImage(TestImage().source)
         var buffer = [UInt8](repeating: 0, count: 64)

@@ -30,15 +30,20 @@ struct TestImage: Sendable {
     static let fileContent = [UInt8](repeating: 7, count: 4096) + (0..<5_000).map(noise)
     static let otherContent = (0..<100).map { noise($0 + 1_000_000) }
 
+    /// `sparse`: data, three chunks of zeros, data, and zeros up to the end.
+    static let sparseContent =
+        (0..<4096).map(noise) + [UInt8](repeating: 0, count: 3 * 4096) + (0..<5_000).map(noise)
+        + [UInt8](repeating: 0, count: 3 * 4096 - 5_000 + 700)
+
     let source: MemorySource
 
     static func noise(_ index: Int) -> UInt8 {
         UInt8(truncatingIfNeeded: (UInt64(index) &+ 1) &* 0x9e37_79b9_7f4a_7c15 >> 37)
     }
 
-    init(_ damage: Damage = .none) throws {
+    init(_ damage: Damage = .none, hasHoles: Bool = false) throws {
         var builder = Builder()
-        let tree = try builder.makeTree()
+        let tree = try builder.makeTree(hasHoles: hasHoles)
         source = try builder.finish(tree, damage)
     }
 
@@ -77,7 +82,7 @@ struct TestImage: Sendable {
             return node
         }
 
-        mutating func makeTree() throws -> FileTree {
+        mutating func makeTree(hasHoles: Bool) throws -> FileTree {
             var tree = FileTree()
             var file = try addFile(TestImage.fileContent, permissions: 0o4755)
             file.attributes.modificationSeconds = -10
@@ -100,7 +105,8 @@ struct TestImage: Sendable {
                 attributes: FileAttributes(permissions: 0o600)
             )
             device.device = DeviceNumber(major: 1, minor: 3)
-            let nodes = [("file", file), ("other", other), ("link", link), ("device", device)]
+            var nodes = [("file", file), ("other", other), ("link", link), ("device", device)]
+            if hasHoles { nodes.append(("sparse", try addFile(TestImage.sparseContent))) }
             for (name, node) in nodes {
                 let id = tree.add(node)
                 tree[FileTree.root].children[FileName(name)] = id

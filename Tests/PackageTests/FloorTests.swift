@@ -41,7 +41,7 @@ struct FloorTests {
         "Content": 1, "Linux": 1, "Arguments": 1, "Log": 1,
         "Compression": 2, "OCI": 2, "Tar": 2, "FUSE": 2, "TOML": 2, "HTTP": 2,
         "Containerd": 2,
-        "RAFS": 3, "Distribution": 3, "Layers": 3, "ChunkCache": 3,
+        "RAFS": 3, "Distribution": 3, "Layers": 3, "ChunkCache": 3, "Configuration": 3,
         "Convert": 4, "Check": 4, "Mount": 4, "Unpack": 4,
         "lazypull": 5, "InflateBenchmark": 5,
     ]

@@ -51,6 +51,17 @@ struct ManualTests {
         #expect(options(ofHelp: help) == options(ofPage: try Repository.lines("man/lazypull.1")))
     }
 
+    /// Each key of a table bears the name of an option of that applet; see `MountCommand`.
+    @Test func everyKeyOfTheConfigurationIsAnOption() throws {
+        let page = try Repository.lines("man/lazypull-config.5")
+            .drop { $0 != ".Sh THE TABLE MOUNT" }.dropFirst().prefix { !$0.hasPrefix(".Sh ") }
+        let items = page.filter { $0.hasPrefix(".It Cm ") }
+        let keys = items.compactMap { $0.split(separator: " ").dropFirst(2).first }
+        let help = try Repository.shell("\(Repository.program()) help mount").text
+        let own = ["config", "foreground", "help", "layers", "platform"].map { "--\($0)" }
+        #expect(Set(keys.map { "--\($0)" }) == options(ofHelp: help).subtracting(own))
+    }
+
     @Test func pageAndHelpHoldTheSameExitCodes() throws {
         let help = try Repository.shell("\(Repository.program()) --help").text
         let table = help.split(separator: "\n").drop { $0 != "Exit codes:" }.dropFirst()
@@ -62,7 +73,7 @@ struct ManualTests {
     }
 
     @Test func pagesAreWellFormed() throws {
-        for page in try Repository.files("man", named: "*.1") {
+        for page in try Repository.files("man", named: "*.[15]") {
             let lines = try Repository.lines(page)
             for section in [".Sh NAME", ".Sh SYNOPSIS", ".Sh DESCRIPTION", ".Sh EXIT STATUS"] {
                 #expect(lines.contains(section[...]), "\(page) lacks \(section)")

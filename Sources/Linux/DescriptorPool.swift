@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
-import Linux
 import Synchronization
 
-/// Files that are open at a time: hundreds of images have more backing files than a process may
-/// have descriptors.
+/// Files that are open at a time: hundreds of images have more files than a process may have
+/// descriptors.
 ///
 /// 1. A file is opened when it is used, and stays open until others need its descriptor: of those
 ///    that nobody uses at the moment, one that was not used since the hand last passed it.
 /// 2. A descriptor is closed only while nobody uses it, and used only while it is counted as used:
 ///    both are in one atomic word.
-final class DescriptorPool: Sendable {
+package final class DescriptorPool: Sendable {
     private struct Ring {
         /// The open files, and some that were closed by their owners.
         var slots: [DescriptorSlot] = []
@@ -19,19 +18,20 @@ final class DescriptorPool: Sendable {
     }
 
     private let limit: Int
-    /// A monitor for the sake of the thread sanitizer; see `FetchScheduler`.
+    /// A monitor for the sake of the thread sanitizer, which does not see that a `Mutex` of
+    /// Synchronization, which is a bare futex, keeps threads apart.
     private let ring = Monitor(Ring())
 
     /// A pool without open files.
     ///
     /// - Parameter limit: how many files are open at most, at least 1; more if more are in use at
     ///   once.
-    init(limit: Int) {
+    package init(limit: Int) {
         self.limit = max(limit, 1)
     }
 
     /// How many files are open.
-    var openCount: Int {
+    package var openCount: Int {
         ring.update { ring in ring.slots.reduce(0) { $0 + ($1.isOpen ? 1 : 0) } }
     }
 
@@ -42,7 +42,7 @@ final class DescriptorPool: Sendable {
     ///   - open: opens the file.
     /// - Returns: the descriptor, in use until `release`.
     /// - Throws: `SystemError`.
-    func open(
+    package func open(
         _ slot: DescriptorSlot,
         _ open: () throws(SystemError) -> OwnedDescriptor
     ) throws(SystemError) -> Int32 {
@@ -80,11 +80,14 @@ final class DescriptorPool: Sendable {
 }
 
 /// A place for one file's descriptor.
-final class DescriptorSlot: Sendable {
+package final class DescriptorSlot: Sendable {
     /// The descriptor plus one in the low 32 bits, 0 if there is none; its users above.
     private let word = Atomic<UInt64>(0)
     private let isMarked = Atomic(false)
     private static let oneUser: UInt64 = 1 << 32
+
+    /// A place without a descriptor.
+    package init() {}
 
     deinit {
         _ = close()
@@ -96,7 +99,7 @@ final class DescriptorSlot: Sendable {
     /// The descriptor, in use until `release`; nil if there is none.
     ///
     /// Takes no lock.
-    func acquire() -> Int32? {
+    package func acquire() -> Int32? {
         var old = word.load(ordering: .relaxed)
         while true {
             let low = UInt32(truncatingIfNeeded: old)
@@ -115,7 +118,7 @@ final class DescriptorSlot: Sendable {
     }
 
     /// Ends one use.
-    func release() {
+    package func release() {
         word.wrappingSubtract(Self.oneUser, ordering: .releasing)
     }
 
@@ -132,7 +135,7 @@ final class DescriptorSlot: Sendable {
     /// Closes the descriptor, unless it is in use.
     ///
     /// - Returns: whether there is none any more.
-    func close() -> Bool {
+    package func close() -> Bool {
         let old = word.load(ordering: .relaxed)
         if old == 0 { return true }
         guard old < Self.oneUser else { return false }
