@@ -39,6 +39,7 @@ let package = Package(
         .systemLibrary(name: "CZstd"),
         .systemLibrary(name: "CLZ4"),
         .systemLibrary(name: "CCrypto"),
+        .systemLibrary(name: "CSQLite"),
         .target(name: "CFuse"),
         .target(name: "CChecksum"),
         .target(
@@ -60,6 +61,7 @@ let package = Package(
         + module("TOML", ["Content", "CTOML"])
         + module("HTTP", ["Content", "Linux", "CCurl"])
         + module("Containerd", ["Linux"])
+        + module("Database", ["CSQLite"])
         // Floor 3: images and chunks.
         + module("RAFS", ["Content", "Compression"])
         + module(
@@ -86,6 +88,7 @@ let package = Package(
             ]
         )
         + module("Unpack", ["Content", "Linux", "RAFS", "Distribution", "ChunkCache"])
+        + module("Snapshotter", ["Content", "Linux", "Log", "OCI", "Database", "Containerd"])
         // Floor 5: the executable.
         + [
             .executableTarget(

@@ -8,9 +8,11 @@
 #include "CLinux.h"
 
 #include <errno.h>
+#include <linux/openat2.h>
 #include <nss.h>
 #include <sched.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 // linux/fs.h of 6.14; the headers that this is built with may be older.
@@ -77,3 +79,11 @@ int clinux_configure_lookup(const char *database, const char *services) {
 }
 
 int clinux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
+int clinux_open_directory_same_mount(int directory, const char *name) {
+    // glibc has no openat2 before 2.42.
+    struct open_how how = {0};
+    how.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    how.resolve = RESOLVE_NO_XDEV | RESOLVE_BENEATH;
+    return (int)syscall(SYS_openat2, directory, name, &how, sizeof how);
+}

@@ -49,6 +49,13 @@ package enum CurrentProcess {
         return Int64(now.tv_sec)
     }
 
+    /// Nanoseconds since 1970, UTC, by a clock that people set.
+    package static var nanosecondsSince1970: Int64 {
+        var now = timespec()
+        _ = unsafe clock_gettime(CLOCK_REALTIME, &now)
+        return Int64(now.tv_sec) &* 1_000_000_000 &+ Int64(now.tv_nsec)
+    }
+
     /// Waits.
     ///
     /// - Parameter nanoseconds: how long.

@@ -13,6 +13,10 @@ package struct FileStatus: Sendable {
     package var mode: UInt16
     /// The owner's user id.
     package var userID: UInt32
+    /// The group's id.
+    package var groupID: UInt32
+    /// How many names the file has; of a directory, whatever the file system counts.
+    package var linkCount: UInt64
     /// The size in bytes.
     package var size: UInt64
     /// The space taken on storage, in bytes.
@@ -23,6 +27,8 @@ package struct FileStatus: Sendable {
         inode = UInt64(status.st_ino)
         mode = UInt16(truncatingIfNeeded: status.st_mode)
         userID = status.st_uid
+        groupID = status.st_gid
+        linkCount = UInt64(status.st_nlink)
         size = UInt64(status.st_size)
         allocatedBytes = UInt64(status.st_blocks) * 512
     }

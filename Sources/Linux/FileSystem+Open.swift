@@ -89,6 +89,24 @@ extension SystemError {
 
     /// Whether something was to be made that exists.
     package var isAlreadyThere: Bool { code == EEXIST }
+
+    /// Whether what bears the name is no directory.
+    package var isNotADirectory: Bool { code == ENOTDIR || code == ELOOP }
+
+    /// Whether a directory was to be removed that has entries.
+    package var isNotEmpty: Bool { code == ENOTEMPTY || code == EEXIST }
+}
+
+extension SystemError {
+    /// What cannot be done here at all (EOPNOTSUPP).
+    ///
+    /// - Parameters:
+    ///   - work: what was to be done.
+    ///   - place: where, and what is missing there.
+    /// - Returns: the error.
+    package static func unsupported(_ work: String, _ place: String) -> SystemError {
+        SystemError(work, place, code: EOPNOTSUPP)
+    }
 }
 
 extension OwnedDescriptor {

@@ -24,6 +24,28 @@ package enum FileSystem {
         }
     }
 
+    /// Makes one directory with just these permissions, whatever the umask.
+    ///
+    /// - Parameters:
+    ///   - path: the directory; the one above it must exist.
+    ///   - mode: its permissions.
+    /// - Throws: `SystemError`; see `SystemError.isAlreadyThere`.
+    package static func makeDirectory(_ path: String, mode: UInt32) throws(SystemError) {
+        try retryingOnInterrupt("mkdir", path) { unsafe mkdir(path, mode) }
+        try retryingOnInterrupt("chmod", path) { unsafe chmod(path, mode) }
+    }
+
+    /// Gives a file to a user and a group; a link is not followed.
+    ///
+    /// - Throws: `SystemError`.
+    package static func setOwner(
+        _ path: String,
+        user: UInt32,
+        group: UInt32
+    ) throws(SystemError) {
+        try retryingOnInterrupt("lchown", path) { unsafe lchown(path, user, group) }
+    }
+
     /// Gives a file another name, replacing what bears it.
     ///
     /// - Throws: `SystemError` naming both.

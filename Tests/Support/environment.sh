@@ -9,7 +9,7 @@ build_packages=(
     libfuse3-dev liblz4-dev libssl-dev libzstd-dev zlib1g-dev libtomlplusplus-dev
     # libcurl, and what its static library needs.
     libbrotli-dev libcurl4-openssl-dev libidn2-dev libnghttp2-dev libpsl-dev libssh2-1-dev
-    libunistring-dev
+    libunistring-dev libsqlite3-dev
     # What the Swift toolchain itself loads.
     libcurl4 libedit2 libncurses6 libpython3.11 libsqlite3-0 libxml2 libz3-4 tzdata
 )

@@ -89,6 +89,7 @@ int clinux_set_thread_name(pthread_t thread, const char *name);
 int clinux_allowed_processors(void);
 // errno is set, and -1 returned, as by a system call.
 int clinux_receive_descriptor(int socket);
+int clinux_open_directory_same_mount(int directory, const char *name);
 ssize_t clinux_read_uncached(int fd, void *buffer, size_t size, off_t offset);
 int clinux_pipe(int ends[2]);
 int clinux_configure_lookup(const char *database, const char *services);

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
-import Linux
 
-/// The lock that makes a process the owner of a cache directory, for as long as it lives.
-struct OwnerLock: ~Copyable {
+/// The lock that makes a process the owner of a directory, for as long as it lives.
+package struct OwnerLock: ~Copyable {
     private let file: OwnedDescriptor
 
     /// Takes the lock.
     ///
-    /// - Parameter directory: the cache directory; exists.
+    /// - Parameter directory: the directory; exists. The lock is its file `lock`.
     /// - Throws: `SystemError`: EWOULDBLOCK, naming the owner's process id, if there is one.
-    init(_ directory: String) throws(SystemError) {
+    package init(_ directory: String) throws(SystemError) {
         let path = directory + "/lock"
         let file = try OwnedDescriptor.open(path, O_RDWR | O_CREAT, mode: 0o600)
         guard try file.tryLock(path) else {

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Containerd
+import Content
+import OCI
+
+/// The sidecar: a snapshot's row as JSON, in the file `snapshot.json` of its directory.
+///
+/// It is read only when the database is lost. `version` is 1; the rest has the names of the
+/// protocol, with `parent` the number of the snapshot below.
+extension SnapshotRecord {
+    private static let version: Int64 = 1
+
+    /// The sidecar's bytes; equal for equal records.
+    var sidecar: [UInt8] {
+        var fields: [String: JSONValue] = [
+            "version": .integer(Self.version),
+            "id": .integer(id),
+            "name": .string(name),
+            "kind": .string(kind.name),
+            "created_at": .integer(createdAt),
+            "updated_at": .integer(updatedAt),
+            "labels": .object(labels.mapValues { .string($0) }),
+        ]
+        fields["parent"] = parentID.map { .integer($0) }
+        fields["size"] = usage.map { .integer($0.size) }
+        fields["inodes"] = usage.map { .integer($0.inodes) }
+        return JSONValue.object(fields).serialized() + [0x0a]
+    }
+
+    /// The record that a sidecar holds.
+    ///
+    /// - Parameters:
+    ///   - bytes: the file.
+    ///   - path: its path, for the error.
+    /// - Throws: `ContentError` naming what is wrong with it.
+    init(sidecar bytes: [UInt8], path: String) throws(ContentError) {
+        let document = try JSONValue(parsing: bytes, document: path)
+        func integer(_ key: String) throws(ContentError) -> Int64 {
+            guard case .integer(let number) = document[key] else {
+                throw .corrupt("\(path): no number \(key)")
+            }
+            return number
+        }
+        guard try integer("version") == Self.version else {
+            throw .unsupported("\(path): made by a newer lazypull")
+        }
+        guard let name = document["name"]?.text, !name.isEmpty else {
+            throw .corrupt("\(path): no name")
+        }
+        let kinds = SnapshotInfo.Kind.allCases.filter { $0.name == document["kind"]?.text }
+        guard let kind = kinds.first else { throw .corrupt("\(path): no kind") }
+        guard case .object(let words) = document["labels"] ?? .object([:]) else {
+            throw .corrupt("\(path): labels are no object")
+        }
+        id = try integer("id")
+        self.name = name
+        self.kind = kind
+        parentID = document["parent"] == nil ? nil : try integer("parent")
+        createdAt = try integer("created_at")
+        updatedAt = try integer("updated_at")
+        labels = words.compactMapValues(\.text)
+        usage =
+            document["size"] == nil
+            ? nil : SnapshotUsage(inodes: try integer("inodes"), size: try integer("size"))
+    }
+}

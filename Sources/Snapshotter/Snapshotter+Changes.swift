@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Containerd
+import Linux
+import Log
+import Synchronization
+
+extension Snapshotter {
+    package func prepare(
+        key: String,
+        parent: String,
+        labels: [String: String],
+        _ context: CallContext
+    ) throws(RPCStatus) -> [MountSpec] {
+        try create(.active, key: key, parent: parent, labels: labels, context)
+    }
+
+    package func view(
+        key: String,
+        parent: String,
+        labels: [String: String],
+        _ context: CallContext
+    ) throws(RPCStatus) -> [MountSpec] {
+        try create(.view, key: key, parent: parent, labels: labels, context)
+    }
+
+    private func create(
+        _ kind: SnapshotInfo.Kind,
+        key: String,
+        parent: String,
+        labels: [String: String],
+        _ context: CallContext
+    ) throws(RPCStatus) -> [MountSpec] {
+        try answering("snapshot \(key)") {
+            let labels = labels.filter { !$0.value.isEmpty }
+            var owner = try SnapshotLabels.mappedRoot(labels)
+            let parentID = try store.read { rows in try rows.parentForNew(key, parent) }
+            if owner == nil, let parentID {
+                // The root of the overlay is the upper directory: it belongs to whom it did below.
+                let status = try FileStatus(path: directories.upper(parentID))
+                owner = (status.userID, status.groupID)
+            }
+            try context.checkIsWanted()
+            let now = CurrentProcess.nanosecondsSince1970
+            let record = SnapshotRecord(
+                id: beginNumber(),
+                name: key,
+                parentID: parentID,
+                kind: kind,
+                createdAt: now,
+                updatedAt: now,
+                labels: labels
+            )
+            defer { endNumber(record.id) }
+            let lower = try add(record, parent: parent, owner: owner)
+            return overlay.mounts(of: record, lower: lower)
+        }
+    }
+
+    /// Makes a snapshot's directory, then its row.
+    ///
+    /// - Returns: the numbers of the snapshots below, from the top.
+    private func add(
+        _ record: SnapshotRecord,
+        parent: String,
+        owner: (user: UInt32, group: UInt32)?
+    ) throws -> [Int64] {
+        do {
+            // Before the transaction: others go on meanwhile, and it is short.
+            try directories.make(record, owner: owner)
+            return try store.write("create") { rows in
+                guard try rows.parentForNew(record.name, parent) == record.parentID else {
+                    throw RPCStatus(.notFound, "parent \(parent) was replaced meanwhile")
+                }
+                try rows.insert(record)
+                return try record.parentID.map { try rows.chain(from: $0) } ?? []
+            }
+        } catch {
+            try? directories.discard("\(record.id)")
+            housekeeper.emptyTrash()
+            throw error
+        }
+    }
+
+    package func commit(
+        name: String,
+        key: String,
+        labels: [String: String],
+        parent: String,
+        _ context: CallContext
+    ) throws(RPCStatus) {
+        let id = try answering("snapshot \(key)") {
+            try store.write("commit") { rows in
+                var record = try rows.existing(key).record
+                guard try rows.snapshot(name) == nil else {
+                    throw RPCStatus(.alreadyExists, "committed snapshot \(name) exists")
+                }
+                guard record.kind == .active else {
+                    throw RPCStatus(.failedPrecondition, "snapshot \(key) is not active")
+                }
+                if !parent.isEmpty {
+                    record.parentID = try rows.parentForCommit(of: record, parent)
+                }
+                record.name = name
+                record.kind = .committed
+                record.labels = labels.filter { !$0.value.isEmpty }
+                record.createdAt = CurrentProcess.nanosecondsSince1970
+                record.updatedAt = record.createdAt
+                // Measuring reads every directory of the layer: nobody waits for that here.
+                record.usage = nil
+                try rows.replace(record)
+                return record.id
+            }
+        }
+        housekeeper.settle(id)
+    }
+
+    package func remove(key: String, _ context: CallContext) throws(RPCStatus) {
+        try answering("snapshot \(key)") {
+            let id = try store.write("remove") { rows in
+                let record = try rows.existing(key).record
+                guard try !rows.hasChildren(record.id) else {
+                    throw RPCStatus(
+                        .failedPrecondition,
+                        "cannot remove snapshot \(key): others are made from it"
+                    )
+                }
+                try rows.delete(id: record.id)
+                return record.id
+            }
+            do {
+                try directories.discard("\(id)")
+            } catch {
+                // It is removed all the same: the next start or cleanup takes the directory away.
+                logger.warning(
+                    "a removed snapshot's directory stays",
+                    ["snapshot": "\(id)", "error": "\(error)"]
+                )
+            }
+        }
+        housekeeper.emptyTrash()
+    }
+
+    private func beginNumber() -> Int64 {
+        numbers.withLock { numbers in
+            defer { numbers.next += 1 }
+            numbers.inUse.insert(numbers.next)
+            return numbers.next
+        }
+    }
+
+    private func endNumber(_ id: Int64) {
+        numbers.withLock { _ = $0.inUse.remove(id) }
+    }
+
+    package func update(
+        _ update: SnapshotUpdate,
+        _ context: CallContext
+    ) throws(RPCStatus) -> SnapshotInfo {
+        let named = try answering("snapshot \(update.name)") {
+            try store.write("update") { rows in
+                var named = try rows.existing(update.name)
+                named.record.labels = update.labels(changing: named.record.labels)
+                named.record.updatedAt = CurrentProcess.nanosecondsSince1970
+                try rows.replace(named.record)
+                return named
+            }
+        }
+        housekeeper.settle(named.record.id)
+        return named.info
+    }
+}
