@@ -2,6 +2,7 @@
 
 import Content
 package import HTTP
+import Linux
 package import Log
 import OCI
 import Synchronization
@@ -23,6 +24,12 @@ package final class RegistryAccess: Sendable {
     let log: Logger
     private let credentials: CredentialStore
     private let authorizers = Mutex<[Key: Authorizer]>([:])
+    /// Hosts that sent the whole where a range was asked for, and until when that is believed.
+    private let rangeless = Mutex<[RegistryHost: UInt64]>([:])
+
+    /// How long a host is not asked for ranges that ignored one, in nanoseconds: a cache may give
+    /// ranges as soon as it has the whole.
+    private static let rangelessTime: UInt64 = 600_000_000_000
 
     /// Tokens are for a host, and credentials for a repository.
     private struct Key: Hashable {
@@ -65,6 +72,18 @@ package final class RegistryAccess: Sendable {
             authorizers[key] = made
             return made
         }
+    }
+
+    /// Whether a host is known to ignore ranges.
+    func isRangeless(_ host: RegistryHost) -> Bool {
+        rangeless.withLock { $0[host, default: 0] } > CurrentProcess.monotonicNanoseconds
+    }
+
+    /// Takes note of a host that ignored a range.
+    func noteRangeless(_ host: RegistryHost) {
+        let end = CurrentProcess.monotonicNanoseconds &+ Self.rangelessTime
+        rangeless.withLock { $0[host] = end }
+        log.warning("host sends no ranges", ["host": host.base])
     }
 
     /// Host and port as a user names them.
