@@ -20,6 +20,7 @@ final class FetchScheduler: Sendable {
         var passing: [UInt32: [WantedChunk]] = [:]
         /// When a blob's backing file last refused a write: nothing is fetched ahead for a while.
         var refusals: [UInt32: UInt64] = [:]
+        var failures = RecentFailures()
         /// How many threads do jobs that no read waits for.
         var aheadCount = 0
         var isWatching = false
@@ -254,7 +255,10 @@ final class FetchScheduler: Sendable {
         ifWanted: () -> Void = {}
     ) {
         let (isWanted, finished) = state.update { state in
-            (state.table.isWaitedFor(key), state.table.finish(key, outcome))
+            if case .failed(let error) = outcome {
+                state.failures.note(key, error, at: CurrentProcess.monotonicNanoseconds)
+            }
+            return (state.table.isWaitedFor(key), state.table.finish(key, outcome))
         }
         if isWanted { ifWanted() }
         for read in finished {
@@ -300,7 +304,10 @@ final class FetchScheduler: Sendable {
         counters.countFailure()
         log.error(
             "fetch failed",
-            ["blob": blob.digest, "offset": offset, "bytes": count, "cause": error]
+            [
+                "blob": blob.digest, "offset": offset, "bytes": count, "cause": error,
+                "source": blob.source.place,
+            ]
         )
     }
 

@@ -9,6 +9,9 @@ package protocol BlobSource: Sendable {
     /// The blob's size as stored, in bytes.
     var size: UInt64 { get }
 
+    /// Where it is, for messages: registry and repository, or a file's path.
+    var place: String { get }
+
     /// Fetches the range that begins at the offset and fills the buffer.
     ///
     /// Called from several threads at once; may block.
@@ -91,4 +94,9 @@ package protocol WholeBlob: AnyObject {
 
     /// Who served what was read.
     var servers: BlobServers { get }
+}
+
+extension BlobSource {
+    /// Bytes in memory are nowhere that has a name.
+    package var place: String { "memory" }
 }

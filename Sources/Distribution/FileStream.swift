@@ -30,6 +30,8 @@ final class FileBlobSource: BlobSource {
     private let file: OwnedDescriptor
     private let path: String
 
+    var place: String { path }
+
     /// The file's bytes.
     init(_ path: String, expectedSize: UInt64) throws(ContentError) {
         self.path = path

@@ -17,7 +17,7 @@ package final class RegistryAccess: Sendable {
     /// Where registries are served.
     let hosts: HostsConfiguration
     /// How failures are dealt with where documents, whole blobs and uploads go.
-    let retry = RetryPolicy.command
+    let retry: RetryPolicy
     /// How they are where a range of a blob is read.
     let reads: RetryPolicy
     /// Takes what went wrong and was mended.
@@ -42,16 +42,19 @@ package final class RegistryAccess: Sendable {
     /// - Parameters:
     ///   - userAgent: how the program names itself.
     ///   - hosts: where registries are served.
-    ///   - reads: how failures are dealt with where a range of a blob is read.
+    ///   - retry: how failures are dealt with where documents, whole blobs and uploads go.
+    ///   - reads: how they are where a range of a blob is read.
     ///   - log: takes what went wrong and was mended.
     package init(
         userAgent: String,
         hosts: HostsConfiguration,
+        retry: RetryPolicy = .command,
         reads: RetryPolicy,
         log: Logger
     ) {
         http = HTTPClient(userAgent: userAgent)
         self.hosts = hosts
+        self.retry = retry
         self.reads = reads
         self.log = log
         credentials = CredentialStore()

@@ -24,6 +24,8 @@ final class RegistryBlobSource: BlobSource {
         size = blob.size
     }
 
+    var place: String { client.place }
+
     func fetch(
         at offset: CompressedOffset,
         into buffer: UnsafeMutableRawBufferPointer

@@ -49,6 +49,7 @@ extension RegistryClient {
             passingOver: all.filter { isDistrusted($0, blob.digest) }
         ) { (host, _) throws(HTTPError) in
             var request = try request(.get, host, "blobs/\(blob.digest)")
+            request.stallSeconds = policy.stallSeconds
             if position > 0, position < blob.size { request.range = position...(blob.size - 1) }
             let stream = try exchange(request, at: host, scopes: scopes("pull")) {
                 (request) throws(HTTPError) in try access.http.open(request)

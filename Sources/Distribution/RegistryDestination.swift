@@ -62,7 +62,7 @@ package final class RegistryDestination: ImageDestination {
             } catch let error as ContentError
                 where error.kind == .inputOutput && attempt < Self.attempts
             {
-                client.access.log.warning(
+                client.access.log.info(
                     "blob sent again",
                     ["registry": client.registry, "blob": blob.digest, "cause": error]
                 )
