@@ -34,6 +34,11 @@ final class CacheCounters: Sendable {
         fetchedBytes.wrappingAdd(bytes, ordering: .relaxed)
     }
 
+    /// Counts bytes of a request that is counted already.
+    func countPassed(bytes: Int) {
+        fetchedBytes.wrappingAdd(bytes, ordering: .relaxed)
+    }
+
     func countFailure() {
         failures.wrappingAdd(1, ordering: .relaxed)
     }

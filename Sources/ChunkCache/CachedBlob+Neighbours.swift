@@ -79,6 +79,13 @@ extension CachedBlob {
         return result
     }
 
+    /// All chunks in the order of their stored bytes; records that are out of bounds are left out.
+    func chunksAsStored() -> [WantedChunk] {
+        let all = (0..<table.count).compactMap { wanted($0) }
+        let isOrdered = zip(all, all.dropFirst()).allSatisfy { $0.offset <= $1.offset }
+        return isOrdered ? all : all.sorted { ($0.offset, $0.end) < ($1.offset, $1.end) }
+    }
+
     /// A chunk as it is asked for; nil if its record is out of bounds.
     private func wanted(_ index: Int) -> WantedChunk? {
         guard let chunk = try? checkedChunk(at: index), let position = UInt32(exactly: index) else {

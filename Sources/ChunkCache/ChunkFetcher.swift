@@ -14,6 +14,8 @@ package struct ChunkFetcher: ~Copyable {
     private var decompressor: ChunkDecompressor
     /// The batch whose content is in `content`, by its place in `stored`; nil if there is none.
     private var batch: Range<Int>?
+    /// The part of a blob that `stored` holds, while a whole one passes.
+    private var window: Range<UInt64> = 0..<0
 
     /// Buffers and decompressor of one thread.
     ///
@@ -33,18 +35,45 @@ package struct ChunkFetcher: ~Copyable {
     ///   - start: where the range begins in the blob.
     ///   - count: its length; at most `largestChunk`.
     ///   - source: the blob.
+    /// - Returns: who served them; nil if the blob can only be had whole, and nothing was fetched.
+    /// - Throws: `ContentError` if the source does not give all of it.
+    mutating func fetchRange(
+        _ start: UInt64,
+        _ count: Int,
+        from source: any BlobSource
+    ) throws(ContentError) -> BlobServers? {
+        let buffer = try unsafe buffer(count)
+        return try unsafe source.fetchRange(at: CompressedOffset(start), into: buffer)
+    }
+
+    /// Fetches the stored bytes of a range, wherever they may be had.
+    ///
+    /// - Parameters:
+    ///   - start: where the range begins in the blob.
+    ///   - count: its length; at most `largestChunk`.
+    ///   - source: the blob.
+    /// - Returns: who served them, as far as is known.
     /// - Throws: `ContentError` if the source does not give all of it.
     package mutating func fetch(
         _ start: UInt64,
         _ count: Int,
         from source: any BlobSource
-    ) throws(ContentError) {
+    ) throws(ContentError) -> BlobServers {
+        if let servers = try fetchRange(start, count, from: source) { return servers }
+        let buffer = try unsafe buffer(count)
+        try unsafe source.fetch(at: CompressedOffset(start), into: buffer)
+        return BlobServers()
+    }
+
+    /// Where a range of so many bytes goes.
+    private mutating func buffer(
+        _ count: Int
+    ) throws(ContentError) -> UnsafeMutableRawBufferPointer {
         guard count <= Self.largestChunk else {
             throw ContentError(.limitExceeded, "a range of \(count) bytes")
         }
         batch = nil
-        let buffer = unsafe UnsafeMutableRawBufferPointer(rebasing: stored.bytes[..<count])
-        try unsafe source.fetch(at: CompressedOffset(start), into: buffer)
+        return unsafe UnsafeMutableRawBufferPointer(rebasing: stored.bytes[..<count])
     }
 
     /// The verified content of a chunk of the range that was fetched last.
@@ -109,9 +138,66 @@ package struct ChunkFetcher: ~Copyable {
         return UnsafeRawBufferPointer(output)
     }
 
+    /// Forgets what is here of a blob: another one is going to pass.
+    mutating func rewind() {
+        batch = nil
+        window = 0..<0
+    }
+
+    /// Lets a blob pass until the stored bytes of a range are here; what lies before it is dropped.
+    ///
+    /// - Parameters:
+    ///   - start: where the range begins in the blob: not before that of the range before.
+    ///   - end: where it ends; at most `largestChunk` later.
+    ///   - blob: the blob, read by this fetcher alone since `rewind`.
+    /// - Returns: where what is here begins: not after the range.
+    /// - Throws: `ContentError` if the blob cannot be read, or ends before.
+    mutating func pass(
+        to start: UInt64,
+        _ end: UInt64,
+        of blob: any WholeBlob
+    ) throws(ContentError) -> UInt64 {
+        guard start >= window.lowerBound, end >= start,
+            end - start <= UInt64(Self.largestChunk)
+        else { throw ContentError(.limitExceeded, "a chunk of \(end) - \(start) bytes") }
+        if end <= window.upperBound { return window.lowerBound }
+        batch = nil
+        while start > window.upperBound {
+            try read(blob, at: 0, atMost: start - window.upperBound)
+            window = window.upperBound..<window.upperBound
+        }
+        let rest = Int(window.upperBound - start)
+        let dropped = Int(start - window.lowerBound)
+        unsafe stored.bytes.copyMemory(
+            from: UnsafeRawBufferPointer(rebasing: stored.bytes[dropped..<dropped + rest])
+        )
+        window = start..<window.upperBound
+        while window.upperBound < end {
+            let count = Int(window.upperBound - start)
+            try read(blob, at: count, atMost: UInt64(Self.largestChunk - count))
+        }
+        return start
+    }
+
+    /// Reads a piece of a blob to a place in `stored`; the window then ends behind it.
+    private mutating func read(
+        _ blob: any WholeBlob,
+        at place: Int,
+        atMost limit: UInt64
+    ) throws(ContentError) {
+        let end = place + Int(min(limit, Self.step))
+        let buffer = unsafe UnsafeMutableRawBufferPointer(rebasing: stored.bytes[place..<end])
+        let count = try unsafe blob.read(into: buffer)
+        guard count > 0 else { throw .truncated("the blob ends at byte \(window.upperBound)") }
+        window = window.lowerBound..<window.upperBound + UInt64(count)
+    }
+
+    /// How much is read of a blob at once, in bytes.
+    private static let step: UInt64 = 1 << 20
+
     /// Gives the buffers' pages back to the kernel.
     package mutating func rest() {
-        batch = nil
+        rewind()
         stored.discardPages()
         content.discardPages()
     }

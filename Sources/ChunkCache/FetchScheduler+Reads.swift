@@ -23,12 +23,14 @@ extension FetchScheduler {
             case answer
             case wait(jobs: Int, wakesWatch: Bool)
             case fail(ContentError)
+            case failAgain(ContentError)
         }
         guard read.byteCount <= Self.largestRead else {
             return read.waiter.fail(
                 ContentError(.limitExceeded, "a read of \(read.byteCount) bytes")
             )
         }
+        let now = CurrentProcess.monotonicNanoseconds
         let action: Action = state.update { state in
             guard !state.isClosed else { return .fail(Self.closed) }
             // Under the lock: a chunk's bit is set before it leaves the table, so that one of the
@@ -36,6 +38,9 @@ extension FetchScheduler {
             do throws(ContentError) {
                 let missing = try read.missingChunks()
                 if missing.isEmpty { return .answer }
+                if let error = state.failures.error(of: missing.lazy.map(\.key), at: now) {
+                    return .failAgain(error)
+                }
                 let jobs = state.queue(read, missing, limits, deadlines.next())
                 let wakesWatch = !state.isWatching
                 state.isWatching = true
@@ -52,6 +57,8 @@ extension FetchScheduler {
             answerHere(read)
         case .fail(let error):
             log.error("read failed", ["cause": error])
+            read.waiter.fail(error)
+        case .failAgain(let error):
             read.waiter.fail(error)
         }
     }
@@ -97,6 +104,7 @@ extension FetchScheduler {
     }
 
     private func giveUp(_ read: PendingRead) {
+        let error = ContentError(.inputOutput, "the read's deadline has passed")
         log.error(
             "read given up",
             [
@@ -104,9 +112,17 @@ extension FetchScheduler {
                 "chunk": read.slices.first?.chunk ?? 0,
                 "bytes": read.byteCount,
                 "waited-ms": limits.deadlineMilliseconds ?? 0,
+                "cause": error,
+                "source": read.slices.first?.blob.source.place ?? "",
             ]
         )
-        read.waiter.fail(ContentError(.inputOutput, "the read's deadline has passed"))
+        let now = CurrentProcess.monotonicNanoseconds
+        state.update { state in
+            for chunk in (try? read.missingChunks()) ?? [] {
+                state.failures.note(chunk.key, error, at: now)
+            }
+        }
+        read.waiter.fail(error)
     }
 }
 

@@ -16,8 +16,11 @@ final class FetchScheduler: Sendable {
         var table: Table
         var blobs: [UInt32: CachedBlob] = [:]
         var readers: [UInt32: SequentialReaders] = [:]
+        /// The blobs that pass whole, and the chunks that jobs want of them.
+        var passing: [UInt32: [WantedChunk]] = [:]
         /// When a blob's backing file last refused a write: nothing is fetched ahead for a while.
         var refusals: [UInt32: UInt64] = [:]
+        var failures = RecentFailures()
         /// How many threads do jobs that no read waits for.
         var aheadCount = 0
         var isWatching = false
@@ -36,13 +39,13 @@ final class FetchScheduler: Sendable {
     let state: Monitor<State>
     /// Raised for every queued job, and at the end once per thread.
     let work = Semaphore()
-    private let threads = ThreadGroup()
+    let threads = ThreadGroup()
     let deadlines: ReadDeadlines
     let limits: FetchLimits
-    private let counters: CacheCounters
+    let counters: CacheCounters
     let log: Logger
     /// Called with the number of bytes that were stored.
-    private let onStored: @Sendable (Int) -> Void
+    let onStored: @Sendable (Int) -> Void
 
     /// A scheduler whose threads are running.
     ///
@@ -72,7 +75,7 @@ final class FetchScheduler: Sendable {
     }
 
     /// What a thread works with; used by that thread only.
-    private final class Desk: @unchecked Sendable {
+    final class Desk: @unchecked Sendable {
         // @unchecked: made by init's thread, then used by one other.
         var fetcher: ChunkFetcher
         var answer: AnonymousMemory
@@ -141,23 +144,53 @@ final class FetchScheduler: Sendable {
         }
     }
 
+    /// Does a job: fetches, verifies and stores its chunks.
     private func perform(_ job: FetchJob, _ desk: Desk) {
-        guard let first = job.chunks.first, let last = job.chunks.last else { return }
-        guard let blob = state.update({ $0.blobs[first.key.blob] }) else {
-            return fail(job, ContentError(.inputOutput, "the image is no longer mounted"))
-        }
+        guard let first = job.chunks.first, let last = job.chunks.last,
+            let blob = begun(job, first.key.blob)
+        else { return }
         let count = Int(last.end - first.offset)
+        let servers: BlobServers
         do throws(ContentError) {
-            try desk.fetcher.fetch(first.offset, count, from: blob.source)
+            guard let found = try desk.fetcher.fetchRange(first.offset, count, from: blob.source)
+            else { return passWhole(blob, for: job) }
+            servers = found
         } catch {
             return retry(job, of: blob, count, error)
         }
         counters.countFetch(bytes: count)
         // Whoever waits for the first chunk of a long request does not wait for the last.
         for chunk in state.update({ $0.table.inOrderOfNeed(job.chunks) }) {
-            store(chunk, of: blob, from: first.offset, desk)
+            settle(chunk, of: blob, store(chunk, of: blob, from: first.offset, desk), servers, desk)
         }
         storeCompanions(job, of: blob, desk)
+    }
+
+    /// The blob of a job that is to be done by a request of its own.
+    private func begun(_ job: FetchJob, _ number: UInt32) -> CachedBlob? {
+        enum Action {
+            case fetch(CachedBlob)
+            case fail
+            case nothing
+        }
+        let action: Action = state.update { state in
+            guard let blob = state.blobs[number] else { return .fail }
+            // All of it may have passed by meanwhile.
+            let chunks = job.chunks.filter { state.table.isInFlight($0.key) }
+            if chunks.isEmpty { return .nothing }
+            guard state.passing[number] == nil else {
+                state.passing[number]? += chunks
+                return .nothing
+            }
+            return .fetch(blob)
+        }
+        switch action {
+        case .fetch(let blob): return blob
+        case .nothing: return nil
+        case .fail:
+            fail(job, ContentError(.inputOutput, "the image is no longer mounted"))
+            return nil
+        }
     }
 
     /// After a request that failed: its chunks one by one, if there are several.
@@ -172,66 +205,40 @@ final class FetchScheduler: Sendable {
             "request split",
             ["blob": blob.digest, "offset": offset, "bytes": count, "cause": error]
         )
+        askAgain(job)
+    }
+
+    /// Queues the chunks of a job, which reads wait for, one by one; the others are forgotten.
+    func askAgain(_ job: FetchJob) {
         let (jobs, isClosed) = state.update { ($0.table.split(job), $0.isClosed) }
         for _ in 0..<jobs { work.signal() }
         if isClosed { refuseReads() }
     }
 
-    /// Verifies a chunk that was fetched, stores it, and answers the reads that waited for it.
-    private func store(
+    /// Ends a chunk's fetch; one of which wrong bytes came is asked for elsewhere, if there is such
+    /// a place.
+    ///
+    /// - Returns: whether others are asked from now on.
+    @discardableResult
+    func settle(
         _ wanted: WantedChunk,
         of blob: CachedBlob,
-        from start: UInt64,
+        _ outcome: Table.Outcome,
+        _ servers: BlobServers,
         _ desk: Desk
-    ) {
-        var outcome = Table.Outcome.stored
-        do throws(ContentError) {
-            let index = Int(wanted.key.index)
-            let chunk = try blob.checkedChunk(at: index)
-            try desk.fetcher.withContent(of: chunk, blob.coding, inRangeFrom: start) { bytes in
-                do throws(SystemError) {
-                    try blob.backing.store(bytes, chunk: index, at: chunk.uncompressedOffset)
-                    onStored(bytes.byteCount)
-                } catch {
-                    noteRefusal(blob, error)
-                    outcome = unsafe .inMemory(bytes.withUnsafeBytes { unsafe Array($0) })
-                }
-            }
-        } catch {
-            return finish(wanted.key, .failed(error), desk) {
-                logFailure(blob, wanted.offset, Int(wanted.size), error)
-            }
+    ) -> Bool {
+        guard case .failed(let error) = outcome else {
+            finish(wanted.key, outcome, desk)
+            return false
         }
-        finish(wanted.key, outcome, desk)
-    }
-
-    /// Stores what was decompressed together with chunks that were wanted, and is here for nothing.
-    ///
-    /// A companion that another job has fetched meanwhile is stored twice, with the same bytes; one
-    /// that is damaged is passed over: whoever wants it is told.
-    private func storeCompanions(_ job: FetchJob, of blob: CachedBlob, _ desk: Desk) {
-        var unit: Chunk?
-        for wanted in job.chunks {
-            let index = Int(wanted.key.index)
-            guard let chunk = try? blob.checkedChunk(at: index), chunk.batch != nil,
-                unit.map({ $0.sharesUnit(with: chunk) }) != true
-            else { continue }
-            unit = chunk
-            for other in blob.companions(of: index, chunk)
-            where !blob.backing.contains(other.index) {
-                try? desk.fetcher.withContent(
-                    of: other.chunk,
-                    blob.coding,
-                    inRangeFrom: job.chunks[0].offset
-                ) { bytes in
-                    let place = other.chunk.uncompressedOffset
-                    guard
-                        (try? blob.backing.store(bytes, chunk: other.index, at: place)) != nil
-                    else { return }
-                    onStored(bytes.byteCount)
-                }
-            }
+        if blob.source.distrust(servers, because: error) {
+            askAgain(FetchJob(id: 0, priority: .demand, chunks: [wanted]))
+            return true
         }
+        finish(wanted.key, outcome, desk) {
+            logFailure(blob, wanted.offset, Int(wanted.size), error)
+        }
+        return false
     }
 
     /// Takes a chunk out of the table and answers the reads that waited for nothing else.
@@ -241,14 +248,17 @@ final class FetchScheduler: Sendable {
     ///   - outcome: what became of it.
     ///   - desk: where answers are put together; nil where all are failures.
     ///   - ifWanted: called before the answers, if any read waited for the chunk.
-    private func finish(
+    func finish(
         _ key: ChunkKey,
         _ outcome: Table.Outcome,
         _ desk: Desk?,
         ifWanted: () -> Void = {}
     ) {
         let (isWanted, finished) = state.update { state in
-            (state.table.isWaitedFor(key), state.table.finish(key, outcome))
+            if case .failed(let error) = outcome {
+                state.failures.note(key, error, at: CurrentProcess.monotonicNanoseconds)
+            }
+            return (state.table.isWaitedFor(key), state.table.finish(key, outcome))
         }
         if isWanted { ifWanted() }
         for read in finished {
@@ -285,7 +295,7 @@ final class FetchScheduler: Sendable {
         }
     }
 
-    private func logFailure(
+    func logFailure(
         _ blob: CachedBlob,
         _ offset: UInt64,
         _ count: Int,
@@ -294,12 +304,15 @@ final class FetchScheduler: Sendable {
         counters.countFailure()
         log.error(
             "fetch failed",
-            ["blob": blob.digest, "offset": offset, "bytes": count, "cause": error]
+            [
+                "blob": blob.digest, "offset": offset, "bytes": count, "cause": error,
+                "source": blob.source.place,
+            ]
         )
     }
 
     /// The reads of such a blob go on, uncached.
-    private func noteRefusal(_ blob: CachedBlob, _ error: SystemError) {
+    func noteRefusal(_ blob: CachedBlob, _ error: SystemError) {
         let isFirst = state.update { state in
             state.refusals.updateValue(CurrentProcess.monotonicNanoseconds, forKey: blob.number)
                 == nil

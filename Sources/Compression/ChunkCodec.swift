@@ -14,6 +14,10 @@ package struct ChunkCompressor: ~Copyable {
     // Room for the largest frame so far; replaced when a chunk needs more, freed in deinit.
     private var scratch: UnsafeMutableRawBufferPointer
 
+    /// The version of libzstd, as three numbers in one: with another one the same chunk may have
+    /// other bytes.
+    package static var libraryVersion: UInt32 { ZSTD_versionNumber() }
+
     /// A compressor at a level.
     ///
     /// - Parameter level: zstd's level; 3 is zstd's own default.

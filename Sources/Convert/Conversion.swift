@@ -27,6 +27,8 @@ package struct ConversionOptions: Sendable {
     package var prefetch: PrefetchList?
     /// Where chunks are spooled that have to wait for those that come first.
     package var workDirectory: String
+    /// Layers that were converted before.
+    package var cache: BuildCache
 
     /// Options; those not given are the defaults.
     package init(
@@ -37,7 +39,8 @@ package struct ConversionOptions: Sendable {
         limits: LayerLimits = .standard,
         dictionary: ChunkDictionary = .empty,
         prefetch: PrefetchList? = nil,
-        workDirectory: String = "/var/tmp"
+        workDirectory: String = "/var/tmp",
+        cache: BuildCache = .empty
     ) {
         self.threads = max(1, threads)
         self.chunkSize = chunkSize
@@ -47,6 +50,7 @@ package struct ConversionOptions: Sendable {
         self.dictionary = dictionary
         self.prefetch = prefetch
         self.workDirectory = workDirectory
+        self.cache = cache
     }
 
     /// How chunks are stored, as the image says it.
@@ -69,6 +73,8 @@ package struct ConversionReport: Sendable {
         package var uncompressedSize: UInt64
         /// Where the time went.
         package var times: LayerTimes
+        /// Whether it was converted before: nothing is then known of its pieces.
+        package var isReused: Bool
 
         /// Pieces of content that the blob had already.
         package var duplicateCount: Int { pieces.repeated.pieces }
@@ -80,6 +86,7 @@ package struct ConversionReport: Sendable {
             pieces = layer.pieces
             uncompressedSize = layer.entry?.uncompressedSize ?? 0
             times = layer.times
+            isReused = layer.isReused
         }
     }
 
@@ -182,7 +189,7 @@ package struct Conversion {
         let dictionaryBlobs = try copyDictionaryBlobs(of: layers)
         let manifest = try putManifest(
             of: image,
-            dictionaryBlobs + layers.map(\.blob),
+            dictionaryBlobs + layers.map(\.annotatedBlob),
             bootstrapBlob,
             bootstrap.diffID,
             tag: tag
@@ -296,6 +303,7 @@ package struct Conversion {
         for blob in blobs {
             var layer = Descriptor(mediaType: .nydusBlob, digest: blob.digest, size: blob.size)
             layer.annotations = [NydusAnnotation.blob: "true"]
+            layer.annotations[LayerKey.annotation] = blob.annotations[LayerKey.annotation]
             manifest.layers.append(layer)
         }
         var last = bootstrap
@@ -306,5 +314,14 @@ package struct Conversion {
             mediaType: .manifest,
             tag: tag
         )
+    }
+}
+
+extension ConvertedLayer {
+    /// The blob, and what it comes from.
+    fileprivate var annotatedBlob: Descriptor {
+        var blob = blob
+        blob.annotations[LayerKey.annotation] = key?.oci
+        return blob
     }
 }

@@ -21,6 +21,10 @@ struct ConvertedLayer: Sendable {
     var tree: FileTree
     /// What could not be kept.
     var warnings: [String]
+    /// What the layer depends on; nil if it is not to be found by that.
+    var key: Digest?
+    /// Whether it was converted before.
+    var isReused = false
     /// How many of the chunks stand first because readers want them first.
     var firstCount = 0
     /// The dictionary's blobs that the tree needs, counted from 0.
@@ -47,6 +51,49 @@ struct LayerConversion {
     /// - Returns: the converted layer.
     /// - Throws: an error that names the layer; nothing of it is then at the destination.
     func convert(_ layer: Descriptor, diffID: Digest) throws -> ConvertedLayer {
+        let key = LayerKey.key(of: layer, diffID, options)
+        if let key, let known = reused(layer, key) { return known }
+        var converted = try convertAnew(layer, diffID: diffID)
+        // What could not be kept is to be said each time.
+        if converted.warnings.isEmpty { converted.key = key }
+        return converted
+    }
+
+    /// The layer as it was converted before; nil if it was not, or cannot be had any more.
+    private func reused(_ layer: Descriptor, _ key: Digest) -> ConvertedLayer? {
+        guard let known = options.cache.layer(key) else { return nil }
+        do {
+            let metadata = try LayerMetadata(
+                known.source.blobSource(known.blob),
+                limits: BootstrapLimits(
+                    names: UInt64(options.limits.entries),
+                    depth: options.limits.depth
+                )
+            )
+            guard metadata.chunkSize == options.chunkSize else { return nil }
+            if try !destination.hasBlob(known.blob) {
+                try destination.copyBlob(known.blob, from: known.source)
+            }
+            let blob = Descriptor(
+                mediaType: .nydusBlob,
+                digest: known.blob.digest,
+                size: known.blob.size
+            )
+            var reused = ConvertedLayer(blob, metadata)
+            let chunkSize = UInt64(options.chunkSize)
+            reused.firstCount =
+                options.prefetch?.chunks(of: metadata.tree, chunkSize: chunkSize).count ?? 0
+            reused.key = key
+            reused.isReused = true
+            meter.bytes.add(Int(clamping: layer.size))
+            return reused
+        } catch {
+            // Whatever is wrong with it, it can be converted.
+            return nil
+        }
+    }
+
+    private func convertAnew(_ layer: Descriptor, diffID: Digest) throws -> ConvertedLayer {
         let upload = try destination.makeBlob()
         let writer = BlobWriter(
             to: UploadSink(upload),

@@ -138,7 +138,7 @@ extension Descriptor {
 
 extension ConvertedLayer {
     /// A layer that was converted some time ago, as its blob describes it.
-    fileprivate init(_ blob: Descriptor, _ metadata: LayerMetadata) {
+    init(_ blob: Descriptor, _ metadata: LayerMetadata) {
         self.init(
             blob: blob,
             entry: metadata.entry,

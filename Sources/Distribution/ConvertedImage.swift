@@ -77,8 +77,9 @@ package struct ConvertedImage: Sendable {
         let object = "layer \(bootstrapLayer.digest)"
         do {
             try unsafe readFiles(body)
-        } catch let error as ContentError where !error.message.hasPrefix(object) {
-            throw error.at(object)
+        } catch let error as ContentError {
+            let isNamed = error.message.hasPrefix(object)
+            throw (isNamed ? error : error.at(object)).at(source.name)
         }
     }
 

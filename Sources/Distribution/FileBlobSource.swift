@@ -14,6 +14,8 @@ final class FileBlobSource: BlobSource {
     private let slot = DescriptorSlot()
     private let pool: DescriptorPool
 
+    var place: String { path }
+
     /// The files of all sources of the process: a service has more of them than it may have open.
     private static let files = DescriptorPool(
         limit: min(512, ((try? ResourceLimits.openFiles()) ?? 1024) / 8)

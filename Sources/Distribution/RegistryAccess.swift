@@ -2,6 +2,7 @@
 
 import Content
 package import HTTP
+import Linux
 package import Log
 import OCI
 import Synchronization
@@ -16,13 +17,19 @@ package final class RegistryAccess: Sendable {
     /// Where registries are served.
     let hosts: HostsConfiguration
     /// How failures are dealt with where documents, whole blobs and uploads go.
-    let retry = RetryPolicy.command
+    let retry: RetryPolicy
     /// How they are where a range of a blob is read.
     let reads: RetryPolicy
     /// Takes what went wrong and was mended.
     let log: Logger
     private let credentials: CredentialStore
     private let authorizers = Mutex<[Key: Authorizer]>([:])
+    /// Hosts that sent the whole where a range was asked for, and until when that is believed.
+    private let rangeless = Mutex<[RegistryHost: UInt64]>([:])
+
+    /// How long a host is not asked for ranges that ignored one, in nanoseconds: a cache may give
+    /// ranges as soon as it has the whole.
+    private static let rangelessTime: UInt64 = 600_000_000_000
 
     /// Tokens are for a host, and credentials for a repository.
     private struct Key: Hashable {
@@ -35,16 +42,19 @@ package final class RegistryAccess: Sendable {
     /// - Parameters:
     ///   - userAgent: how the program names itself.
     ///   - hosts: where registries are served.
-    ///   - reads: how failures are dealt with where a range of a blob is read.
+    ///   - retry: how failures are dealt with where documents, whole blobs and uploads go.
+    ///   - reads: how they are where a range of a blob is read.
     ///   - log: takes what went wrong and was mended.
     package init(
         userAgent: String,
         hosts: HostsConfiguration,
+        retry: RetryPolicy = .command,
         reads: RetryPolicy,
         log: Logger
     ) {
         http = HTTPClient(userAgent: userAgent)
         self.hosts = hosts
+        self.retry = retry
         self.reads = reads
         self.log = log
         credentials = CredentialStore()
@@ -65,6 +75,18 @@ package final class RegistryAccess: Sendable {
             authorizers[key] = made
             return made
         }
+    }
+
+    /// Whether a host is known to ignore ranges.
+    func isRangeless(_ host: RegistryHost) -> Bool {
+        rangeless.withLock { $0[host, default: 0] } > CurrentProcess.monotonicNanoseconds
+    }
+
+    /// Takes note of a host that ignored a range.
+    func noteRangeless(_ host: RegistryHost) {
+        let end = CurrentProcess.monotonicNanoseconds &+ Self.rangelessTime
+        rangeless.withLock { $0[host] = end }
+        log.warning("host sends no ranges", ["host": host.base])
     }
 
     /// Host and port as a user names them.

@@ -8,6 +8,9 @@ import OCI
 import Synchronization
 
 /// A blob of a registry by ranges.
+///
+/// Where the registry knows none, a reader without a cache gets them from a file without a name;
+/// one with a cache has the blob pass through that.
 final class RegistryBlobSource: BlobSource {
     let size: UInt64
     private let client: RegistryClient
@@ -21,21 +24,17 @@ final class RegistryBlobSource: BlobSource {
         size = blob.size
     }
 
+    var place: String { client.place }
+
     func fetch(
         at offset: CompressedOffset,
         into buffer: UnsafeMutableRawBufferPointer
     ) throws(ContentError) {
-        guard offset.bytes <= size, UInt64(buffer.count) <= size - offset.bytes else {
-            throw .truncated(
-                "blob \(blob.digest): \(buffer.count) bytes at offset \(offset), it has \(size)"
-            )
-        }
-        guard buffer.count > 0 else { return }
         if let spool = spool.withLock({ $0 }) {
-            try unsafe spool.read(at: offset.bytes, into: buffer)
-            return
+            try check(offset, buffer.count)
+            return try unsafe spool.read(at: offset.bytes, into: buffer)
         }
-        guard try !(unsafe client.fetch(blob, at: offset.bytes, into: buffer)) else { return }
+        guard try unsafe fetchRange(at: offset, into: buffer) == nil else { return }
         client.access.log.warning(
             "registry sends no ranges, the blob is fetched whole",
             ["registry": client.registry, "repository": client.repository, "blob": blob.digest]
@@ -47,6 +46,31 @@ final class RegistryBlobSource: BlobSource {
             return made
         }
         try unsafe spool.read(at: offset.bytes, into: buffer)
+    }
+
+    func fetchRange(
+        at offset: CompressedOffset,
+        into buffer: UnsafeMutableRawBufferPointer
+    ) throws(ContentError) -> BlobServers? {
+        try check(offset, buffer.count)
+        guard buffer.count > 0 else { return BlobServers() }
+        return try unsafe client.fetch(blob, at: offset.bytes, into: buffer)
+    }
+
+    func openWhole() throws(ContentError) -> any WholeBlob {
+        try BlobReader(client, blob, policy: client.access.reads)
+    }
+
+    func distrust(_ servers: BlobServers, because cause: ContentError) -> Bool {
+        client.distrust(servers, blob.digest, because: cause)
+    }
+
+    private func check(_ offset: CompressedOffset, _ count: Int) throws(ContentError) {
+        guard offset.bytes <= size, UInt64(count) <= size - offset.bytes else {
+            throw .truncated(
+                "blob \(blob.digest): \(count) bytes at offset \(offset), it has \(size)"
+            )
+        }
     }
 }
 

@@ -18,20 +18,38 @@ struct RegistryBlobStream: ~Copyable, ByteStream {
 }
 
 /// Reads a blob and survives its connections; used by one thread at a time.
-final class BlobReader {
+final class BlobReader: WholeBlob {
     private let client: RegistryClient
     private let blob: Descriptor
     private var stream: HTTPResponseStream?
     /// How many bytes were read.
     private(set) var position: UInt64 = 0
+    private(set) var servers = BlobServers()
+    private let policy: RetryPolicy
 
     /// Opens the blob.
     ///
+    /// - Parameters:
+    ///   - client: the repository.
+    ///   - blob: names it.
+    ///   - policy: how failures are dealt with; nil for the usual way with whole blobs.
     /// - Throws: `ContentError` if there is no such blob.
-    init(_ client: RegistryClient, _ blob: Descriptor) throws(ContentError) {
+    init(
+        _ client: RegistryClient,
+        _ blob: Descriptor,
+        policy: RetryPolicy? = nil
+    ) throws(ContentError) {
         self.client = client
         self.blob = blob
-        stream = try client.openBlob(blob, at: 0, policy: client.access.retry)
+        self.policy = policy ?? client.access.retry
+        stream = try open(self.policy)
+    }
+
+    /// Opens the blob where it was left.
+    private func open(_ policy: RetryPolicy) throws(ContentError) -> HTTPResponseStream {
+        let (stream, host) = try client.openBlob(blob, at: position, policy: policy)
+        servers.insert(host)
+        return stream
     }
 
     /// Reads the next bytes; 0 at the end.
@@ -41,13 +59,13 @@ final class BlobReader {
     func read(into buffer: UnsafeMutableRawBufferPointer) throws(ContentError) -> Int {
         guard position < blob.size else { return 0 }
         let object = "blob \(blob.digest) from byte \(position)"
-        let once = RetryPolicy(attempts: 1, duration: client.access.retry.duration)
+        let once = RetryPolicy(attempts: 1, duration: policy.duration)
         var refusal: ContentError?
         do throws(HTTPError) {
-            return try client.access.retry.run { (_) throws(HTTPError) -> Int in
+            return try policy.run { (_) throws(HTTPError) -> Int in
                 if stream == nil {
                     do throws(ContentError) {
-                        stream = try client.openBlob(blob, at: position, policy: once)
+                        stream = try open(once)
                     } catch {
                         refusal = error
                         let kind: HTTPError.Kind =

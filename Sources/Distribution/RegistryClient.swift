@@ -21,8 +21,18 @@ package final class RegistryClient: Sendable {
     /// Until when a host is left alone, on the monotonic clock.
     private let pauses = Mutex<[RegistryHost: UInt64]>([:])
 
+    /// Mirrors that sent wrong bytes of a blob, and until when they are not asked for it.
+    private let distrusted = Mutex<[Distrust: UInt64]>([:])
+
+    private struct Distrust: Hashable {
+        var host: RegistryHost
+        var blob: Digest
+    }
+
     /// How long a mirror is left alone that could not be reached, in nanoseconds.
     private static let pause: UInt64 = 30_000_000_000
+    /// How long one is not asked for a blob of which it sent wrong bytes, in nanoseconds.
+    private static let distrust: UInt64 = 600_000_000_000
 
     /// The repository of a reference; nothing is sent yet.
     ///
@@ -38,7 +48,8 @@ package final class RegistryClient: Sendable {
     /// Registry and repository, for messages.
     var place: String { "\(registry)/\(repository)" }
 
-    private func hosts() throws(ContentError) -> [RegistryHost] {
+    /// All hosts in the order of the configuration; their places in it are their numbers.
+    func hosts() throws(ContentError) -> [RegistryHost] {
         if let found = foundHosts.withLock({ $0 }) { return found }
         let found = try access.hosts.hosts(of: registry)
         foundHosts.withLock { $0 = found }
@@ -66,6 +77,7 @@ package final class RegistryClient: Sendable {
     ///   - capability: what they must offer.
     ///   - object: what is asked for, for the log.
     ///   - policy: how patiently the last is asked.
+    ///   - passedOver: mirrors that are not asked.
     ///   - body: asks one.
     /// - Returns: what the body returns.
     /// - Throws: `ContentError` if no host answers as it should.
@@ -73,14 +85,15 @@ package final class RegistryClient: Sendable {
         _ capability: RegistryHost.Capabilities,
         _ object: String,
         policy: RetryPolicy? = nil,
+        passingOver passedOver: [RegistryHost] = [],
         _ body: (RegistryHost, _ deadline: UInt64) throws(HTTPError) -> T
     ) throws(ContentError) -> T {
-        let hosts = try hosts().filter { $0.capabilities.isSuperset(of: capability) }
+        let hosts = try hosts(capability)
         guard let last = hosts.last else {
             throw .unsupported("\(place): no host of this registry may be asked (hosts.toml)")
         }
         let policy = policy ?? access.retry
-        for host in hosts.dropLast() where !isPaused(host) {
+        for host in hosts.dropLast() where !isPaused(host) && !passedOver.contains(host) {
             let once = RetryPolicy(attempts: 1, duration: policy.duration)
             do throws(HTTPError) {
                 let value = try once.run { (deadline) throws(HTTPError) in
@@ -109,11 +122,47 @@ package final class RegistryClient: Sendable {
         ["registry": registry, "repository": repository, "object": object, "cause": error]
     }
 
-    private func isPaused(_ host: RegistryHost) -> Bool {
+    /// The hosts that offer something.
+    func hosts(_ capability: RegistryHost.Capabilities) throws(ContentError) -> [RegistryHost] {
+        try hosts().filter { $0.capabilities.isSuperset(of: capability) }
+    }
+
+    /// Whether a mirror has sent wrong bytes of a blob not long ago.
+    func isDistrusted(_ host: RegistryHost, _ blob: Digest) -> Bool {
+        distrusted.withLock { $0[Distrust(host: host, blob: blob), default: 0] }
+            > CurrentProcess.monotonicNanoseconds
+    }
+
+    /// Takes note of who sent wrong bytes of a blob; mirrors among them are not asked for it any
+    /// more for a while.
+    ///
+    /// - Returns: whether there are any.
+    func distrust(_ servers: BlobServers, _ blob: Digest, because cause: ContentError) -> Bool {
+        guard let all = try? hosts(), let last = try? hosts(.pull).last else { return false }
+        let end = CurrentProcess.monotonicNanoseconds &+ Self.distrust
+        var isMirror = false
+        for host in servers.numbers.filter(all.indices.contains).map({ all[$0] }) {
+            access.log.warning(
+                "host sent wrong bytes",
+                [
+                    "host": host.base, "registry": registry, "repository": repository,
+                    "blob": blob, "cause": cause,
+                ]
+            )
+            guard host != last else { continue }
+            isMirror = true
+            distrusted.withLock { $0[Distrust(host: host, blob: blob)] = end }
+        }
+        return isMirror
+    }
+
+    /// Whether a host could not be reached not long ago.
+    func isPaused(_ host: RegistryHost) -> Bool {
         pauses.withLock { $0[host, default: 0] } > CurrentProcess.monotonicNanoseconds
     }
 
-    private func setPause(_ host: RegistryHost) {
+    /// Leaves a host alone for a while.
+    func setPause(_ host: RegistryHost) {
         let end = CurrentProcess.monotonicNanoseconds &+ Self.pause
         pauses.withLock { $0[host] = end }
     }

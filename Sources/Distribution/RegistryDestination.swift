@@ -59,10 +59,11 @@ package final class RegistryDestination: ImageDestination {
             do {
                 try streamBlob(blob, from: source, progress: progress)
                 break
-            } catch let error as ContentError
-                where error.kind == .inputOutput && attempt < Self.attempts
-            {
-                client.access.log.warning(
+            } catch let error as ContentError {
+                let isNamed = error.message.contains("\(blob.digest)")
+                let error = isNamed ? error : error.at("blob \(blob.digest)")
+                guard error.kind == .inputOutput, attempt < Self.attempts else { throw error }
+                client.access.log.info(
                     "blob sent again",
                     ["registry": client.registry, "blob": blob.digest, "cause": error]
                 )

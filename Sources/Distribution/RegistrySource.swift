@@ -86,6 +86,9 @@ final class RegistryReader: ImageDocuments, Sendable {
 
     func openBlob(_ blob: Descriptor) throws(ContentError) -> AnyByteStream {
         guard blob.mediaType.isManifest || blob.mediaType.isIndex else {
+            if blob.size <= RegistryClient.smallSize {
+                return AnyByteStream(ArrayStream(try client.smallBlob(blob)))
+            }
             return AnyByteStream(RegistryBlobStream(try BlobReader(client, blob)))
         }
         if let known = documents.withLock({ $0[blob.digest] }) {

@@ -223,6 +223,8 @@ private struct ExtentSource: BlobSource {
 
     var size: UInt64 { extent.size }
 
+    var place: String { file.path }
+
     func fetch(
         at offset: CompressedOffset,
         into buffer: UnsafeMutableRawBufferPointer

@@ -91,9 +91,18 @@ final class UploadSession: @unchecked Sendable {
 
     private func exchange(_ request: HTTPRequest) throws(HTTPError) -> HTTPHead {
         let client = client
-        return try client.exchange(request, at: host, scopes: scopes) {
-            (request) throws(HTTPError) in try client.access.http.send(request)
-        }.head
+        do throws(HTTPError) {
+            return try client.exchange(request, at: host, scopes: scopes) {
+                (request) throws(HTTPError) in try client.access.http.send(request)
+            }.head
+        } catch {
+            guard error.kind == .status(404) else { throw error }
+            // To ask again does not help, to begin anew does.
+            var lost = error
+            lost.kind = .cancelled
+            lost.cause = "the registry has lost the upload (\(error.cause))"
+            throw lost
+        }
     }
 
     /// Sends the next chunk.

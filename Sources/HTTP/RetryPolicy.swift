@@ -34,6 +34,20 @@ package struct RetryPolicy: Sendable {
         RetryPolicy(attempts: .max, duration: UInt64(clamping: seconds) &* 1_000_000_000)
     }
 
+    /// The policy, less patient where it would take longer.
+    ///
+    /// - Parameter seconds: how long all attempts may take at most.
+    /// - Returns: the policy.
+    package func within(seconds: Int) -> RetryPolicy {
+        var policy = self
+        policy.duration = min(duration, UInt64(clamping: seconds) &* 1_000_000_000)
+        return policy
+    }
+
+    /// How long the other side of a stream may be silent, in seconds: a stream itself may take as
+    /// long as it likes.
+    package var stallSeconds: Int { Int(clamping: min(30, max(1, duration / 1_000_000_000))) }
+
     /// How long to wait before the next attempt.
     ///
     /// Waits are random, so that a thousand nodes that lost a registry together do not come back

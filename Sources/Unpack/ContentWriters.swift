@@ -60,6 +60,8 @@ final class ContentWriters: Sendable {
         var fetcher: ChunkFetcher
         /// What was fetched last.
         var last: (blob: UInt16, chunk: Chunk)?
+        /// Who served it.
+        var servers = BlobServers()
 
         init() throws {
             fetcher = try ChunkFetcher()
@@ -118,12 +120,7 @@ final class ContentWriters: Sendable {
                 guard let chunk = try metadata.chunk(at: address) else {
                     throw .corrupt("the blob has no such chunk")
                 }
-                try fetch(chunk, address, desk)
-                try desk.fetcher.withContent(
-                    of: chunk,
-                    metadata.blobs[Int(address.blob)].coding,
-                    inRangeFrom: chunk.compressedOffset.bytes
-                ) { bytes in
+                try withContent(of: chunk, address, desk) { bytes in
                     do throws(SystemError) {
                         let offset = UInt64(index) * chunkSize
                         try file.descriptor.write(bytes, at: offset, file.path)
@@ -139,6 +136,31 @@ final class ContentWriters: Sendable {
         }
     }
 
+    /// Fetches a chunk and calls the body with its content; what one server sent wrong, the next is
+    /// asked for.
+    private func withContent(
+        of chunk: Chunk,
+        _ address: ChunkAddress,
+        _ desk: Desk,
+        _ body: (RawSpan) -> Void
+    ) throws(ContentError) {
+        let blob = Int(address.blob)
+        while true {
+            try fetch(chunk, address, desk)
+            do throws(ContentError) {
+                return try desk.fetcher.withContent(
+                    of: chunk,
+                    metadata.blobs[blob].coding,
+                    inRangeFrom: chunk.compressedOffset.bytes,
+                    body
+                )
+            } catch {
+                guard blobs[blob].distrust(desk.servers, because: error) else { throw error }
+                desk.last = nil
+            }
+        }
+    }
+
     /// Fetches what a chunk is stored in, unless that was fetched last: members of a batch are.
     private func fetch(
         _ chunk: Chunk,
@@ -149,7 +171,7 @@ final class ContentWriters: Sendable {
             return
         }
         desk.last = nil
-        try desk.fetcher.fetch(
+        desk.servers = try desk.fetcher.fetch(
             chunk.compressedOffset.bytes,
             Int(chunk.compressedSize),
             from: blobs[Int(address.blob)]

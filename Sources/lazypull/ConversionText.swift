@@ -15,7 +15,9 @@ enum ConversionText {
             let stored = report.layers.reduce(report.bootstrap.size) { $0 &+ $1.blob.size }
             let chunks = report.layers.reduce(0) { $0 + $1.chunkCount }
             let known = report.layers.reduce(UInt64(0)) { $0 &+ $1.pieces.inDictionary.bytes }
-            return "\(report.manifest.digest): \(report.layers.count) layers,"
+            let reused = report.layers.count(where: \.isReused)
+            return "\(report.manifest.digest): \(report.layers.count) layers"
+                + (reused > 0 ? " (\(reused) converted before)," : ",")
                 + " \(chunks) chunks, \(ByteCount.text(stored)) stored"
                 + (known > 0 ? ", \(ByteCount.text(known)) of content in the dictionary\n" : "\n")
         }
@@ -78,6 +80,7 @@ enum ConversionText {
         return [
             "source": layer.source.json,
             "blob": layer.blob.json,
+            "reused": .bool(layer.isReused),
             // Of what is stored now to what was: below 1 the blob is the smaller.
             "ratio": .double(Double(layer.blob.size) / Double(max(1, layer.source.size))),
             "chunks": .integer(Int64(layer.chunkCount)),

@@ -33,6 +33,12 @@ enum ConvertCommand {
         isRepeatable: true,
         help: "Store no chunk that this converted image has: refer to its blobs."
     )
+    private static let buildCache = Option(
+        "build-cache",
+        value: OptionValue("IMAGE", SharedOptions.image),
+        isRepeatable: true,
+        help: "Take layers from this image that were converted in the same way before."
+    )
     private static let prefetchFiles = Option(
         "prefetch-files",
         value: OptionValue("FILE", .file),
@@ -65,7 +71,7 @@ enum ConvertCommand {
         summary: "Turn an OCI image into one that can be mounted lazily",
         options: [
             SharedOptions.platform, allPlatforms, keepOriginal, chunkSize, compressor,
-            compressionLevel, chunkDictionary, prefetchFiles, workDirectory, strict,
+            compressionLevel, chunkDictionary, buildCache, prefetchFiles, workDirectory, strict,
         ] + RegistryOptions.all + LimitOptions.all + [
             SharedOptions.threads,
             SharedOptions.quiet, SharedOptions.output,
@@ -177,7 +183,34 @@ enum ConvertCommand {
             prefetch: try arguments.text(prefetchFiles).map(prefetchList),
             workDirectory: arguments.text(workDirectory)
                 ?? CurrentProcess.environment("TMPDIR").flatMap { $0.isEmpty ? nil : $0 }
-                ?? "/var/tmp"
+                ?? "/var/tmp",
+            cache: try cache(arguments, images)
         )
+    }
+
+    /// Layers that the target has already, or an image that is named.
+    private static func cache(
+        _ arguments: ParsedArguments,
+        _ images: Images
+    ) throws -> BuildCache {
+        let target = try Images.name(arguments.operands[1])
+        let selection = try SharedOptions.selection(arguments, .converted)
+        return try BuildCache(
+            try arguments.texts(buildCache).map {
+                try images.source(try Images.name($0), selection)
+            },
+            // An archive is written anew.
+            target: target.isUpdated ? try images.source(target, selection) : nil
+        )
+    }
+}
+
+extension ImageName {
+    /// Whether what is written there joins what is there already.
+    fileprivate var isUpdated: Bool {
+        switch self {
+        case .layout, .registry: true
+        case .archive, .dockerArchive: false
+        }
     }
 }

@@ -17,10 +17,12 @@ struct Images {
     ///
     /// - Parameters:
     ///   - arguments: the command line, with `RegistryOptions.all` among its options.
-    ///   - reads: how failures are dealt with where a range of a blob is read.
+    ///   - retry: how failures are dealt with where documents and whole blobs go.
+    ///   - reads: how they are where a range of a blob is read.
     ///   - log: takes what went wrong on the way and was mended.
     init(
         _ arguments: ParsedArguments,
+        retry: RetryPolicy = .command,
         reads: RetryPolicy = .command,
         log: Logger = Logger(level: .warning)
     ) {
@@ -28,6 +30,7 @@ struct Images {
         registries = RegistryAccess(
             userAgent: "\(Program.name)/\(Program.version)",
             hosts: RegistryOptions.hosts(arguments),
+            retry: retry,
             reads: reads,
             log: log
         )

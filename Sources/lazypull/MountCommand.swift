@@ -147,7 +147,12 @@ enum MountCommand {
         let log = try logger(arguments, directory)
         // A fetch ends before the reads that wait for it do, so that they can say why.
         let seconds = max(1, (arguments.integer(readDeadline) ?? 300) - 2)
-        let images = Images(arguments, reads: .deadline(seconds: seconds), log: log)
+        let images = Images(
+            arguments,
+            retry: .command.within(seconds: seconds),
+            reads: .deadline(seconds: seconds),
+            log: log
+        )
         // In a daemon this returns twice: in the process that started it, and at the mount's end.
         let status = try MountSession.run(
             try images.converted(),

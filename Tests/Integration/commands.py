@@ -22,10 +22,12 @@ EXIT_USAGE = 2
 EXIT_NAMED_CAUSES = range(64, 126)
 EXIT_NOT_FOUND = 64
 EXIT_CORRUPT = 65
+EXIT_DENIED = 66
 EXIT_NO_SPACE = 67
 EXIT_UNSUPPORTED = 68
 EXIT_LIMIT_EXCEEDED = 69
 EXIT_BUSY = 70
+EXIT_INPUT_OUTPUT = 71
 
 
 @dataclass(frozen=True)
@@ -103,15 +105,15 @@ class Lazypull:
         return target
 
     def mount(
-        self, image: str, cache: Path, target: Path | None = None, *options: str
+        self, image: str, cache: Path, target: Path | None = None, *options: str, **process
     ) -> Mounted:
         """Mounts in the foreground, so that the process is ours, and must succeed."""
-        mounted = self.try_mount(image, cache, target, *options)
+        mounted = self.try_mount(image, cache, target, *options, **process)
         assert isinstance(mounted, Mounted), mounted
         return mounted
 
     def try_mount(
-        self, image: str, cache: Path, target: Path | None = None, *options: str
+        self, image: str, cache: Path, target: Path | None = None, *options: str, **process
     ) -> Mounted | Result:
         """Mounts in the foreground, or says how the run ended."""
         self._mounts += 1
@@ -120,7 +122,7 @@ class Lazypull:
         log = self.workspace / f"mount{self._mounts}.log"
         process = self.start(
             "mount", "--foreground", "--cache-dir", cache, "--log-file", log, *options, image,
-            target,
+            target, **process,
         )  # fmt: skip
         mounted = Mounted(target, log, process)
         # The mount table says nothing: a dead process may have left a mount there. And while the

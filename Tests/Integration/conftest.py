@@ -37,6 +37,24 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+TABLES = pytest.StashKey[dict[str, list[str]]]()
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for title, lines in config.stash.get(TABLES, {}).items():
+        terminalreporter.section(title)
+        for line in lines:
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def tables(pytestconfig: pytest.Config) -> dict[str, list[str]]:
+    """What a test has measured, by title: printed at the end of the run, whatever comes of it."""
+    return pytestconfig.stash.setdefault(TABLES, {})
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.geteuid() != 0:
         reason = "needs root: it mounts file systems and compares owners and device nodes"

@@ -21,6 +21,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 USER = "tester"
 PASSWORD = "p4ssw0rd-never-shown"
 FAULTS = ["reset", "stall", "truncate", "corrupt", "429", "500", "503"]
+# The methods that send a blob.
+UPLOADS = ("POST", "PATCH", "PUT")
 
 
 @dataclass
@@ -62,8 +64,9 @@ class Behaviour:
     # Whether GET …/referrers/ is answered, from what was put through here.
     lists_referrers: bool = False
     faults: list[Fault] = field(default_factory=list)
-    # How long a stall lasts, in seconds.
+    # How long a stall lasts, in seconds, and how long a body takes to come with the fault `slow`.
     stall: float = 5.0
+    slow: float = 2.0
 
 
 class Gateway:
@@ -77,6 +80,7 @@ class Gateway:
         self.token_requests = 0
         self.referrers: dict[str, list[dict]] = {}
         self._lock = threading.Lock()
+        self._is_closing = threading.Event()
         gateway = self
 
         class Handler(_Handler):
@@ -98,6 +102,7 @@ class Gateway:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._is_closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -105,6 +110,10 @@ class Gateway:
     def fault(self, kind: str, method: str, path: str, times: int = 1) -> None:
         """Lets the next requests of that kind fail."""
         self.behaviour.faults.append(Fault(kind, method, path, times))
+
+    def wait(self, seconds: float) -> bool:
+        """Passes time; true if the gateway is being closed meanwhile."""
+        return self._is_closing.wait(seconds)
 
     def take_fault(self, method: str, path: str) -> str | None:
         """The fault that a request meets, if any; it is then used up."""
@@ -211,19 +220,24 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(self, body: bytes) -> None:
         gateway = self.server_gateway
         fault = gateway.take_fault(self.command, self.path)
-        if fault == "reset":
-            return self._reset()
-        if fault == "stall":
-            time.sleep(gateway.behaviour.stall)
-            return self._reset()
         if fault in ("429", "500", "503"):
             headers = {"Retry-After": "1"} if fault == "429" else {}
             body = b'{"errors":[{"code":"TROUBLE","message":"by the test"}]}'
             return self._answer(int(fault), body, headers)
+        if self.command in UPLOADS:
+            # What goes wrong goes wrong on the way there.
+            if fault in ("reset", "stall"):
+                return self._break_off(fault)
+            if fault == "slow":
+                gateway.wait(gateway.behaviour.slow)
+            if fault == "corrupt":
+                body = _corrupted(body)
+            if fault == "truncate":
+                body = body[: len(body) // 2]
         headers = {
             name: ", ".join(self.headers.get_all(name, []))
             for name in self.headers
-            if name.lower() not in ("host", "authorization", "connection")
+            if name.lower() not in ("host", "authorization", "connection", "content-length")
         }
         if not gateway.behaviour.knows_ranges:
             headers.pop("Range", None)
@@ -250,14 +264,31 @@ class _Handler(BaseHTTPRequestHandler):
             length = int(response.getheader("Content-Length") or 0)
         if self.command == "PUT" and "/manifests/" in self.path and gateway.behaviour.lists_referrers:
             self._note_subject(json.loads(body), body, headers)
-        if fault == "corrupt" and content:
-            middle = len(content) // 2
-            content = content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
-        if fault == "truncate":
+        if self.command in UPLOADS:
+            if fault == "truncate":
+                # As a proxy does that lost the other half: nobody hears what the registry says.
+                return self._break_off("reset")
+            return self._answer(response.status, content, headers, length)
+        if fault == "corrupt":
+            content = _corrupted(content)
+        if fault == "slow":
+            return self._answer_slowly(response.status, content, headers)
+        if fault in ("reset", "stall", "truncate"):
             content = content[: len(content) // 2]
         self._answer(response.status, content, headers, length)
+        if fault in ("reset", "stall"):
+            self._break_off(fault)
         if fault == "truncate":
             self.close_connection = True
+
+    def _answer_slowly(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        parts = 40
+        size = len(content) // parts + 1
+        self._answer(status, content[:size], headers, len(content))
+        for start in range(size, len(content), size):
+            if self.server_gateway.wait(self.server_gateway.behaviour.slow / parts):
+                return self._break_off("reset")
+            self.wfile.write(content[start : start + size])
 
     def _note_subject(self, document: dict, body: bytes, headers: dict[str, str]) -> None:
         subject = document.get("subject")
@@ -299,9 +330,20 @@ class _Handler(BaseHTTPRequestHandler):
             )
         )
 
-    def _reset(self) -> None:
+    def _break_off(self, fault: str) -> None:
+        """Ends the connection rudely, after a silence if it is to stall."""
+        if fault == "stall":
+            self.server_gateway.wait(self.server_gateway.behaviour.stall)
         self.connection.setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
         )
         self.close_connection = True
         self.connection.close()
+
+
+def _corrupted(content: bytes) -> bytes:
+    """One byte in the middle changed."""
+    middle = len(content) // 2
+    return content[:middle] + bytes(byte ^ 0xFF for byte in content[middle : middle + 1]) + (
+        content[middle + 1 :]
+    )

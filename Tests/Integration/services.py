@@ -12,26 +12,34 @@ import oci
 from workspace import LIMIT, Workspace, wait_until
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class Registry:
     """Debian's docker-registry on a port of this machine that was free; without TLS, unless the
     end of its configuration says otherwise."""
 
     def __init__(self, workspace: Workspace, more: str = "") -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
-        storage = workspace.directory("registry")
-        configuration = workspace / "registry.yml"
+        self.address = f"127.0.0.1:{free_port()}"
+        # By its port: a test may have several.
+        name = f"registry-{self.address.split(':')[1]}"
+        storage = workspace.directory(name)
+        configuration = workspace / f"{name}.yml"
+        self.log = workspace / f"{name}.log"
         configuration.write_text(
             f"version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n"
             f"    rootdirectory: {storage}\nhttp:\n  addr: {self.address}\n{more}"
         )
-        with open(workspace / "registry.log", "wb") as log:
+        with open(self.log, "wb") as log:
             process = workspace.start(
                 ["docker-registry", "serve", configuration], stdout=log, stderr=log
             )
         wait_until(lambda: process.poll() is not None or self._answers(), "the registry")
-        assert process.poll() is None, (workspace / "registry.log").read_text()
+        assert process.poll() is None, self.log.read_text()
 
     def _answers(self) -> bool:
         host, port = self.address.split(":")

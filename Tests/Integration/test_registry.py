@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
@@ -16,15 +15,12 @@ import pytest
 import judges
 import oci
 import tree
-from commands import EXIT_NOT_FOUND, EXIT_USAGE, Lazypull
+from commands import EXIT_DENIED, EXIT_INPUT_OUTPUT, EXIT_NOT_FOUND, EXIT_USAGE, Lazypull
 from gateway import FAULTS, PASSWORD, USER, Gateway
 from generator import random_stack
+from registries import behind, hosts, login
 from services import Registry
 from workspace import Workspace, wait_until
-
-EXIT_DENIED = 66
-EXIT_INPUT_OUTPUT = 71
-
 
 @pytest.fixture
 def registry(workspace: Workspace) -> Registry:
@@ -60,27 +56,6 @@ def lazy(registry: Registry, source: oci.Layout, lazypull: Lazypull) -> str:
     name = f"{registry.address}/app:lazy"
     lazypull.run("convert", "--quiet", source.reference("source"), name).assert_done()
     return name
-
-
-def behind(gateway: Gateway, name: str) -> str:
-    """The same image, as it is reached through the gateway."""
-    return f"{gateway.address}/{name.split('/', 1)[1]}"
-
-
-def login(workspace: Workspace, host: str, password: str = PASSWORD) -> dict[str, str]:
-    """The environment of somebody who is logged in."""
-    auth = base64.b64encode(f"{USER}:{password}".encode()).decode()
-    path = workspace / "auth.json"
-    path.write_text(json.dumps({"auths": {host: {"auth": auth}}}))
-    return {**os.environ, "REGISTRY_AUTH_FILE": str(path)}
-
-
-def hosts(workspace: Workspace, registry: str, text: str) -> str:
-    """The option that names a directory with this hosts.toml."""
-    directory = workspace / "certs.d" / registry
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "hosts.toml").write_text(text)
-    return f"--hosts-dir={workspace / 'certs.d'}"
 
 
 def read_all(root: Path) -> tree.Tree:
