@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person sees when the state of `lazypull serve-snapshotter` is not as it should be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+import kernel
+from workspace import LIMIT, Workspace, wait_until
+
+
+class Service:
+    """The snapshotter on `root` in the workspace, with its log in `log`."""
+
+    def __init__(self, binary: Path, workspace: Workspace, address: str = "socket") -> None:
+        self.root = workspace / "root"
+        self.socket = workspace / address
+        self.log_path = workspace / "log"
+        with open(self.log_path, "wb") as log:
+            self.process = workspace.start(
+                [binary, "serve-snapshotter", "--config", "/dev/null", "--root", self.root,
+                 "--address", self.socket, "--admin-address", workspace / "admin",
+                 "--log-level", "info"],
+                stdout=log, stderr=log,
+            )  # fmt: skip
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def started(self) -> Service:
+        """The service once it answers."""
+        wait_until(
+            lambda: self.process.poll() is not None or self.socket.exists(), "the snapshotter"
+        )
+        assert self.process.poll() is None, self.log
+        return self
+
+    def refused(self, *naming: str) -> None:
+        """Fails unless the service has ended with a message that names each of these."""
+        assert self.process.wait(LIMIT) not in (0, None), self.log
+        assert self.process.returncode > 0, f"died of a signal: {self.log}"
+        for name in naming:
+            assert name in self.log, self.log
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+        self.process.wait(LIMIT)
+        if number == signal.SIGTERM:
+            assert self.process.returncode == 0, self.log
+
+
+def write_snapshot(root: Path, number: int, parent: int | None = None) -> None:
+    """A committed snapshot's directory, as the service leaves it."""
+    upper = root / "snapshots" / str(number) / "fs"
+    upper.mkdir(parents=True)
+    (upper / "file").write_text("content")
+    sidecar = {
+        "version": 1, "id": number, "name": f"layer-{number}", "kind": "committed",
+        "created_at": 1, "updated_at": 1, "labels": {}, "size": 4096, "inodes": 2,
+    }  # fmt: skip
+    if parent is not None:
+        sidecar["parent"] = parent
+    (upper.parent / "snapshot.json").write_text(json.dumps(sidecar))
+
+
+def names(root: Path) -> list[str]:
+    with sqlite3.connect(root / "snapshots.db") as database:
+        return [name for (name,) in database.execute("SELECT name FROM snapshots ORDER BY id")]
+
+
+def test_a_lost_database_is_made_again(binary: Path, workspace: Workspace) -> None:
+    write_snapshot(workspace / "root", 1)
+    write_snapshot(workspace / "root", 2, parent=1)
+    service = Service(binary, workspace).started()
+    assert "the database of the snapshots is missing" in service.log
+    assert "made again from their directories" in service.log
+    service.stop()
+    assert names(service.root) == ["layer-1", "layer-2"]
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "empty"])
+def test_a_damaged_database_is_moved_aside_and_made_again(
+    binary: Path, workspace: Workspace, damage: str
+) -> None:
+    write_snapshot(workspace / "root", 1)
+    Service(binary, workspace).started().stop()
+    path = workspace / "root" / "snapshots.db"
+    content = path.read_bytes()
+    path.write_bytes({"garbage": os.urandom(9000), "truncated": content[:6000], "empty": b""}[damage])
+    service = Service(binary, workspace).started()
+    assert "is damaged: moved aside" in service.log
+    assert str(path) in service.log
+    service.stop()
+    assert names(service.root) == ["layer-1"]
+    assert (service.root / "snapshots" / "1" / "fs" / "file").read_text() == "content"
+    assert len(list(service.root.glob("snapshots.db.damaged-*"))) == 1
+
+
+def test_a_newer_database_is_refused(binary: Path, workspace: Workspace) -> None:
+    Service(binary, workspace).started().stop()
+    path = workspace / "root" / "snapshots.db"
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    before = path.read_bytes()
+    service = Service(binary, workspace)
+    service.refused(str(path), "version 99", "newer lazypull", "up to 1")
+    assert path.read_bytes() == before
+
+
+def test_a_second_service_is_told_of_the_first(binary: Path, workspace: Workspace) -> None:
+    first = Service(binary, workspace).started()
+    second = Service(binary, workspace, address="other")
+    second.refused(str(first.root), f"process {first.process.pid}")
+    assert first.process.poll() is None
+    first.stop()
+
+
+def test_a_socket_needs_its_directory(binary: Path, workspace: Workspace) -> None:
+    (workspace / "file").touch()
+    Service(binary, workspace, address="file/socket").refused("file/socket")
+
+
+def test_a_full_disk_is_said_at_the_start(binary: Path, workspace: Workspace) -> None:
+    root = workspace.directory("root")
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=100", "tmpfs", root], check=True
+    )
+    try:
+        (root / "fill").write_bytes(bytes(56 << 10))
+        service = Service(binary, workspace)
+        service.refused(str(root))
+        assert "full" in service.log or "No space left" in service.log, service.log
+        (root / "fill").unlink()
+    finally:
+        kernel.unmount(root, kernel.MNT_DETACH)
+
+
+def test_it_starts_again_at_once_after_a_kill(binary: Path, workspace: Workspace) -> None:
+    for number in range(1, 1001):
+        write_snapshot(workspace / "root", number, parent=number - 1 if number % 10 != 1 else None)
+    Service(binary, workspace).started().stop(signal.SIGKILL)
+    (workspace / "socket").unlink(missing_ok=True)
+    begin = time.monotonic()
+    service = Service(binary, workspace).started()
+    elapsed = time.monotonic() - begin
+    print(f"1000 snapshots: {elapsed * 1000:.0f} ms to the socket, {_anonymous_memory(service)} kB")
+    assert elapsed < 1
+    assert _anonymous_memory(service) < 40_000
+    service.stop()
+
+
+def _anonymous_memory(service: Service) -> int:
+    """Kilobytes."""
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0])
