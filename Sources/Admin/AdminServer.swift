@@ -96,7 +96,12 @@ package final class AdminServer: @unchecked Sendable {
                 Array("\(fault ?? "ok")\n".utf8)
             )
         case "/metrics":
-            unsafe reply(to: request, 200, "text/plain; version=0.0.4", Array(provider.metrics().utf8))
+            unsafe reply(
+                to: request,
+                200,
+                "text/plain; version=0.0.4",
+                Array(provider.metrics().utf8)
+            )
         case "/state":
             unsafe reply(to: request, 200, "application/json", provider.state().serialized())
         default:
