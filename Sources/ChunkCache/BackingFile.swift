@@ -2,7 +2,6 @@
 
 import Content
 import Linux
-import Synchronization
 
 /// The sparse local file that holds a blob's chunks, and the bits that say which.
 ///
@@ -24,7 +23,7 @@ final class BackingFile: Sendable {
     private let runtimePath: String?
     private let bits: ChunkBitmap
     /// The words that are in the durable file; one flush at a time.
-    private let durable: Mutex<[UInt64]>
+    private let durable: Monitor<[UInt64]>
 
     /// A backing file and its bits.
     ///
@@ -45,7 +44,7 @@ final class BackingFile: Sendable {
         self.durableFile = durableFile
         self.bits = bits
         self.runtimePath = runtimePath
-        durable = Mutex(durableWords)
+        durable = Monitor(durableWords)
     }
 
     /// Whether the chunk is present.
@@ -100,7 +99,7 @@ final class BackingFile: Sendable {
     ///
     /// - Throws: `SystemError`; nothing that is not durable is present then.
     func flush() throws(SystemError) {
-        let failure: SystemError? = durable.withLock { durable in
+        let failure: SystemError? = durable.update { durable in
             let words = bits.snapshot()
             guard words != durable else { return nil }
             do throws(SystemError) {

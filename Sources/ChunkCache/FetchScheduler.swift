@@ -34,8 +34,6 @@ final class FetchScheduler: Sendable {
     /// Adjacent chunks are fetched with one request of at most this many bytes.
     private static let mergeLimit: UInt64 = 4 << 20
 
-    /// A monitor, though nobody waits on it: the thread sanitizer does not see that a `Mutex` of
-    /// Synchronization, which is a bare futex, keeps threads apart.
     let state: Monitor<State>
     /// Raised for every queued job, and at the end once per thread.
     let work = Semaphore()

@@ -36,7 +36,7 @@ package final class FuseWorkers: Sendable {
 
     private let epoll: Epoll
     private let stopFlag: EventFlag
-    private let sessions = Mutex(Sessions())
+    private let sessions = Monitor(Sessions())
     private let threads = ThreadGroup()
     /// Whether a worker spins: one at a time, since more of them take the cores from the readers.
     private let isSpinning = Atomic(false)
@@ -74,7 +74,7 @@ package final class FuseWorkers: Sendable {
     /// - Parameter session: a mounted session.
     /// - Throws: `SystemError` if the kernel refuses to watch its descriptor.
     package func serve(_ session: FuseSession) throws(SystemError) {
-        let token = sessions.withLock { sessions in
+        let token = sessions.update { sessions in
             sessions.lastToken += 1
             sessions.byToken[sessions.lastToken] = session
             return sessions.lastToken
@@ -82,7 +82,7 @@ package final class FuseWorkers: Sendable {
         do {
             try epoll.add(session.descriptor, token: token, reporting: .once)
         } catch {
-            sessions.withLock { _ = $0.byToken.removeValue(forKey: token) }
+            sessions.update { _ = $0.byToken.removeValue(forKey: token) }
             throw error
         }
     }
@@ -97,7 +97,7 @@ package final class FuseWorkers: Sendable {
         unsafe cfuse_set_worker_memory(box.memory.bytes.baseAddress)
         var desk = Desk()
         while let token = try? epoll.wait(), token != Self.stopToken {
-            guard let session = sessions.withLock({ $0.byToken[token] }) else { continue }
+            guard let session = sessions.update({ $0.byToken[token] }) else { continue }
             serve(session, token, &desk)
         }
     }
@@ -148,7 +148,7 @@ package final class FuseWorkers: Sendable {
 
     /// Forgets a session; of several workers that see its end, the first does it.
     private func end(_ session: FuseSession, _ token: UInt64) {
-        guard sessions.withLock({ $0.byToken.removeValue(forKey: token) }) != nil else { return }
+        guard sessions.update({ $0.byToken.removeValue(forKey: token) }) != nil else { return }
         epoll.remove(session.descriptor)
         session.markEnded()
     }
