@@ -183,6 +183,8 @@ extension RegistryClient {
         case hasLearned
     }
 
+    private static func isServed(_ attempt: RangeAttempt) -> Bool { attempt == .served }
+
     private func fetch(_ range: inout BlobRange) throws(ContentError) -> RangeAttempt {
         let blob = range.blob
         let all = try hosts()
@@ -195,7 +197,7 @@ extension RegistryClient {
             policy: hasFallback
                 ? RetryPolicy(attempts: 2, duration: access.reads.duration) : access.reads,
             passingOver: all.filter { isDistrusted($0, blob.digest) || access.isRangeless($0) },
-            isServed: { $0 == .served }
+            isServed: Self.isServed
         ) { (host, deadline) throws(HTTPError) -> RangeAttempt in
             if access.isRangeless(host) { return .isWhole }
             do throws(HTTPError) {
