@@ -56,15 +56,17 @@ final class BackingFile: Sendable {
     ///   - chunk: the chunk's index.
     ///   - offset: where the part begins in the uncompressed view.
     ///   - buffer: filled whole if the chunk is there.
+    ///   - onWait: called before the thread waits for storage.
     /// - Returns: false if it is not: absent, or its bytes could not be read back, which makes it
     ///   absent.
     func read(
         chunk: Int,
         at offset: UncompressedOffset,
-        into buffer: UnsafeMutableRawBufferPointer
+        into buffer: UnsafeMutableRawBufferPointer,
+        onWait: () -> Void = {}
     ) -> Bool {
         guard bits.isSet(chunk) else { return false }
-        let count = try? unsafe data.read(into: buffer, at: offset.bytes)
+        let count = try? unsafe data.read(into: buffer, at: offset.bytes, onWait: onWait)
         if count == buffer.count { return true }
         // Somebody truncated the file, or the disk fails: the chunk is fetched again.
         bits.clear(chunk)
