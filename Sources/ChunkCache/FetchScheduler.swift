@@ -265,11 +265,13 @@ final class FetchScheduler: Sendable {
         ifWanted: () -> Void = {}
     ) {
         let (isWanted, finished) = state.update { state in
-            if case .failed(let error) = outcome {
+            let isWanted = state.table.isWaitedFor(key)
+            // What nobody waited for was told to nobody: the next read tries for itself.
+            if isWanted, case .failed(let error) = outcome {
                 state.failures.note(key, error, at: CurrentProcess.monotonicNanoseconds)
             }
             state.askedAgain.remove(key)
-            return (state.table.isWaitedFor(key), state.table.finish(key, outcome))
+            return (isWanted, state.table.finish(key, outcome))
         }
         if isWanted { ifWanted() }
         for read in finished {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Linux
 import Synchronization
 
 /// Who looks for a session's next request: workers that are at it, or else the epoll set.
@@ -13,26 +14,28 @@ import Synchronization
 /// 3. Whoever is going to wait stops watching before.
 package final class SessionWatch: Sendable {
     private let watchers = Atomic(0)
-    /// Where the session is armed. No closure: each time one is taken out of a generic type such as
-    /// `Mutex`, the compiler wraps it once more.
+    /// Where the session is armed.
+    ///
+    /// No closure: each time one is taken out of a generic type such as `Monitor`, the compiler wraps
+    /// it once more.
     private struct Place {
         weak var workers: FuseWorkers?
         var descriptor: Int32 = -1
         var token: UInt64 = 0
     }
 
-    private let place = Mutex(Place())
+    private let place = Monitor(Place())
 
     /// Says where the session is armed; before it is for the first time.
     func attach(to workers: FuseWorkers, descriptor: Int32, token: UInt64) {
-        place.withLock {
+        place.update {
             $0 = Place(workers: workers, descriptor: descriptor, token: token)
         }
     }
 
     /// Has the session reported to one worker, at once if a request is there.
     private func arm() {
-        let place = place.withLock { $0 }
+        let place = place.update { $0 }
         place.workers?.rearm(place.descriptor, token: place.token)
     }
 

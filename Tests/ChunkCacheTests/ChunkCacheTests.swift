@@ -101,6 +101,7 @@ struct ChunkCacheTests {
         #expect(lines.count == blob.chunks.count)
         #expect(lines.allSatisfy { $0.contains("fetch failed blob=\(blob.digest) offset=") })
         #expect(cache.statistics.failures == blob.chunks.count)
+        CurrentProcess.sleep(nanoseconds: RecentFailures.lifetime)
         source.behave(.good)
         for index in blob.chunks.indices {
             #expect(try fixture.read(index, of: blob, cached, cache) == blob.contents[index])
