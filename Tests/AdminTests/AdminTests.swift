@@ -25,7 +25,7 @@ struct AdminTests {
     private let client = HTTPClient(userAgent: "test")
 
     @Test func answersHealthMetricsAndState() throws {
-        let directory = try TemporaryDirectory()
+        let directory = TemporaryDirectory()
         let address = "\(directory.path)/admin"
         let server = try AdminServer(Provider(), address: address)
         defer { server.stop() }
@@ -40,7 +40,7 @@ struct AdminTests {
     }
 
     @Test func saysThatItIsNotHealthy() throws {
-        let directory = try TemporaryDirectory()
+        let directory = TemporaryDirectory()
         let address = "\(directory.path)/admin"
         let server = try AdminServer(Provider(isHealthy: false), address: address)
         defer { server.stop() }
@@ -50,14 +50,14 @@ struct AdminTests {
     }
 
     @Test func findsNobodyWhereNobodyListens() throws {
-        let directory = try TemporaryDirectory()
+        let directory = TemporaryDirectory()
         #expect(throws: HTTPError.self) {
             try AdminClient(client, address: "\(directory.path)/admin").text("/healthz")
         }
     }
 
     @Test func replacesADeadSocketAndNoLivingOne() throws {
-        let directory = try TemporaryDirectory()
+        let directory = TemporaryDirectory()
         let address = "\(directory.path)/admin"
         let first = try AdminServer(Provider(), address: address)
         #expect(throws: SystemError.self) { try AdminServer(Provider(), address: address) }
