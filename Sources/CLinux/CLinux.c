@@ -45,6 +45,11 @@ ssize_t clinux_read_uncached(int fd, void *buffer, size_t size, off_t offset) {
     return preadv2(fd, &part, 1, offset, RWF_DONTCACHE);
 }
 
+ssize_t clinux_read_at_once(int fd, void *buffer, size_t size, off_t offset) {
+    struct iovec part = {buffer, size};
+    return preadv2(fd, &part, 1, offset, RWF_NOWAIT);
+}
+
 int clinux_receive_descriptor(int socket) {
     // The macros of cmsg(3) work on an aligned buffer, and mean nothing to Swift.
     char byte;

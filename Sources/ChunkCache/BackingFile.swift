@@ -2,7 +2,6 @@
 
 import Content
 import Linux
-import Synchronization
 
 /// The sparse local file that holds a blob's chunks, and the bits that say which.
 ///
@@ -24,7 +23,7 @@ final class BackingFile: Sendable {
     private let runtimePath: String?
     private let bits: ChunkBitmap
     /// The words that are in the durable file; one flush at a time.
-    private let durable: Mutex<[UInt64]>
+    private let durable: Monitor<[UInt64]>
 
     /// A backing file and its bits.
     ///
@@ -45,7 +44,7 @@ final class BackingFile: Sendable {
         self.durableFile = durableFile
         self.bits = bits
         self.runtimePath = runtimePath
-        durable = Mutex(durableWords)
+        durable = Monitor(durableWords)
     }
 
     /// Whether the chunk is present.
@@ -57,15 +56,17 @@ final class BackingFile: Sendable {
     ///   - chunk: the chunk's index.
     ///   - offset: where the part begins in the uncompressed view.
     ///   - buffer: filled whole if the chunk is there.
+    ///   - onWait: called before the thread waits for storage.
     /// - Returns: false if it is not: absent, or its bytes could not be read back, which makes it
     ///   absent.
     func read(
         chunk: Int,
         at offset: UncompressedOffset,
-        into buffer: UnsafeMutableRawBufferPointer
+        into buffer: UnsafeMutableRawBufferPointer,
+        onWait: () -> Void = {}
     ) -> Bool {
         guard bits.isSet(chunk) else { return false }
-        let count = try? unsafe data.read(into: buffer, at: offset.bytes)
+        let count = try? unsafe data.read(into: buffer, at: offset.bytes, onWait: onWait)
         if count == buffer.count { return true }
         // Somebody truncated the file, or the disk fails: the chunk is fetched again.
         bits.clear(chunk)
@@ -100,7 +101,7 @@ final class BackingFile: Sendable {
     ///
     /// - Throws: `SystemError`; nothing that is not durable is present then.
     func flush() throws(SystemError) {
-        let failure: SystemError? = durable.withLock { durable in
+        let failure: SystemError? = durable.update { durable in
             let words = bits.snapshot()
             guard words != durable else { return nil }
             do throws(SystemError) {

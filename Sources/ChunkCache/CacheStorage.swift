@@ -9,11 +9,16 @@ import Synchronization
 protocol CacheStorage: Sendable {
     /// Reads from the offset.
     ///
+    /// - Parameters:
+    ///   - buffer: takes the bytes from its start.
+    ///   - offset: the file offset of the first byte.
+    ///   - onWait: called before the thread waits for storage; not called if all is in memory.
     /// - Returns: how many bytes were read; fewer than asked only at the end of the file.
     /// - Throws: `SystemError`.
     func read(
         into buffer: UnsafeMutableRawBufferPointer,
-        at offset: UInt64
+        at offset: UInt64,
+        onWait: () -> Void
     ) throws(SystemError) -> Int
 
     /// Writes all bytes at the offset.
@@ -107,18 +112,31 @@ final class FileStorage: CacheStorage {
 
     func read(
         into buffer: UnsafeMutableRawBufferPointer,
-        at offset: UInt64
+        at offset: UInt64,
+        onWait: () -> Void
     ) throws(SystemError) -> Int {
         try withDescriptor { number throws(SystemError) in
-            if readsUncached.load(ordering: .relaxed) {
-                switch try unsafe UncachedRead.perform(number, into: buffer, at: offset, path) {
-                case .bytes(let count): return count
-                case .unsupported: readsUncached.store(false, ordering: .relaxed)
-                }
+            let done = unsafe OwnedDescriptor.readAtOnce(number, into: buffer, at: offset)
+            if done == buffer.count { return done }
+            onWait()
+            let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
+            return done + (try unsafe readWaiting(number, into: rest, at: offset &+ UInt64(done)))
+        }
+    }
+
+    private func readWaiting(
+        _ number: Int32,
+        into buffer: UnsafeMutableRawBufferPointer,
+        at offset: UInt64
+    ) throws(SystemError) -> Int {
+        if readsUncached.load(ordering: .relaxed) {
+            switch try unsafe UncachedRead.perform(number, into: buffer, at: offset, path) {
+            case .bytes(let count): return count
+            case .unsupported: readsUncached.store(false, ordering: .relaxed)
             }
-            return try OwnedDescriptor.borrowing(number) { file throws(SystemError) in
-                try unsafe file.read(into: buffer, at: offset, path)
-            }
+        }
+        return try OwnedDescriptor.borrowing(number) { file throws(SystemError) in
+            try unsafe file.read(into: buffer, at: offset, path)
         }
     }
 

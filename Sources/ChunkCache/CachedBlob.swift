@@ -56,6 +56,7 @@ package final class CachedBlob: Sendable {
     ///   - start: where the reader believes the chunk to begin in the uncompressed view.
     ///   - offset: where the part begins in the chunk, in bytes.
     ///   - buffer: filled whole if the chunk is here.
+    ///   - onWait: called before the thread waits for storage.
     /// - Returns: false if it must be fetched.
     /// - Throws: `ContentError` if the blob has no such part, or its record says that the chunk
     ///   begins elsewhere.
@@ -63,12 +64,13 @@ package final class CachedBlob: Sendable {
         chunk index: Int,
         at start: UncompressedOffset,
         from offset: UInt32,
-        into buffer: UnsafeMutableRawBufferPointer
+        into buffer: UnsafeMutableRawBufferPointer,
+        onWait: () -> Void = {}
     ) throws(ContentError) -> Bool {
         let chunk = try part(index, start, offset, buffer.count)
         if marks.contains(index) { onMark(self, index) }
         let place = UncompressedOffset(chunk.uncompressedOffset.bytes + UInt64(offset))
-        return unsafe backing.read(chunk: index, at: place, into: buffer)
+        return unsafe backing.read(chunk: index, at: place, into: buffer, onWait: onWait)
     }
 
     /// The record of a chunk, checked against the blob's bounds and against what is read of it.

@@ -6,7 +6,6 @@ package import Content
 import Glibc
 import Linux
 package import Log
-import Synchronization
 
 /// A cache directory, owned by this process.
 ///
@@ -48,10 +47,10 @@ package final class ChunkCache: Sendable {
 
     /// The open blobs, apart from the cache so that the flusher's thread does not keep it alive.
     private final class BlobList: Sendable {
-        let blobs = Mutex(Blobs())
+        let blobs = Monitor(Blobs())
 
         func flush(_ log: Logger) {
-            for open in blobs.withLock({ Array($0.byKey.values) }) {
+            for open in blobs.update({ Array($0.byKey.values) }) {
                 do throws(SystemError) {
                     try open.blob.backing.flush()
                 } catch {
@@ -164,7 +163,7 @@ package final class ChunkCache: Sendable {
             throw ContentError(.limitExceeded, "blob \(digest): \(viewSize) bytes uncompressed")
         }
         let blobKey = BlobKey(digest: digest, key: key)
-        return try blobs.blobs.withLock { blobs in
+        return try blobs.blobs.update { blobs in
             if let open = blobs.byKey[blobKey] {
                 blobs.byKey[blobKey]?.users += 1
                 return open.blob
@@ -218,7 +217,7 @@ package final class ChunkCache: Sendable {
         let key = BlobKey(digest: blob.digest, key: blob.key)
         // Most of the work before the lock; a failure will show again.
         try? blob.backing.flush()
-        let isLast = blobs.blobs.withLock { blobs in
+        let isLast = blobs.blobs.update { blobs in
             guard let open = blobs.byKey[key], open.blob === blob else { return false }
             blobs.byKey[key]?.users -= 1
             guard open.users == 1 else { return false }
@@ -281,7 +280,7 @@ package final class ChunkCache: Sendable {
         guard markClosed() else { return }
         scheduler.close()
         flusher.close()
-        for open in blobs.blobs.withLock({ Array($0.byKey.values) }) {
+        for open in blobs.blobs.update({ Array($0.byKey.values) }) {
             blobs.close(open.blob, log)
         }
     }
@@ -295,7 +294,7 @@ package final class ChunkCache: Sendable {
 
     /// Whether this call is the first to end the cache.
     private func markClosed() -> Bool {
-        blobs.blobs.withLock { blobs in
+        blobs.blobs.update { blobs in
             defer { blobs.isClosed = true }
             return !blobs.isClosed
         }

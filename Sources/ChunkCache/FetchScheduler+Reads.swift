@@ -6,9 +6,12 @@ import Log
 
 /// What a read that misses sets going.
 extension FetchScheduler {
-    /// The most stored bytes of a request that no read waits for: one that is needed next waits
-    /// for what is under way.
+    /// The most stored bytes of a request that no read waits for, of a short window: one that is
+    /// needed next waits for what is under way.
     fileprivate static let aheadLimit: UInt64 = 1 << 20
+    /// A window is fetched with at least so many requests: the longer a reader goes on, the more
+    /// is under way, which a fast link with a long round trip needs.
+    fileprivate static let requestsPerWindow: UInt64 = 8
     /// More than so many requests are not queued for the neighbourhood of misses.
     fileprivate static let queueLimit = 64
     /// For so long after a backing file refused a write nothing is fetched ahead for it.
@@ -172,10 +175,15 @@ extension FetchScheduler.State {
         _ window: SequentialReaders.Window,
         of blob: CachedBlob
     ) -> Int {
-        let (chunks, next) = blob.chunks(of: window, isFree(blob))
+        let (chunks, next) = blob.chunks(of: window) { isFree($0, blob) }
         readers[blob.number]?.asked(window, next: next)
         blob.marks.set(readers[blob.number]?.marks ?? [])
-        return table.queue(ahead: chunks, priority: .ahead, limit: FetchScheduler.aheadLimit)
+        let bytes = chunks.reduce(0) { $0 + UInt64($1.size) }
+        return table.queue(
+            ahead: chunks,
+            priority: .ahead,
+            limit: max(FetchScheduler.aheadLimit, bytes / FetchScheduler.requestsPerWindow)
+        )
     }
 
     /// Queues what lies around a miss, for when nothing else is wanted.
@@ -188,12 +196,11 @@ extension FetchScheduler.State {
         guard readAhead.backgroundBytes > 0, table.queuedCount < FetchScheduler.queueLimit else {
             return 0
         }
-        let isFree = isFree(blob)
         let after = readAhead.backgroundBytes
         let before = after / 4
         let chunks =
-            blob.neighbours(of: last, step: 1, limit: after, isFree)
-            + blob.neighbours(of: first, step: -1, limit: before, isFree)
+            blob.neighbours(of: last, step: 1, limit: after) { isFree($0, blob) }
+            + blob.neighbours(of: first, step: -1, limit: before) { isFree($0, blob) }
         return table.queue(ahead: chunks, priority: .neighbour, limit: FetchScheduler.aheadLimit)
     }
 
@@ -206,14 +213,17 @@ extension FetchScheduler.State {
     ) -> [WantedChunk] {
         let missed = missing.reduce(0) { $0 + UInt64($1.size) }
         guard missed < readAhead.requestBytes, !table.isInFlight(last.key) else { return [] }
-        return blob.followers(of: last, limit: readAhead.requestBytes - missed, isFree(blob))
+        return blob.followers(of: last, limit: readAhead.requestBytes - missed) {
+            isFree($0, blob)
+        }
     }
 
     /// Whether a chunk of a blob is neither here nor on its way.
-    private func isFree(_ blob: CachedBlob) -> (ChunkKey) -> Bool {
-        { [table] key in
-            !blob.backing.contains(Int(key.index)) && !table.isInFlight(key)
-        }
+    ///
+    /// For closures that do not escape: one that does would hold a copy of the table, and the next
+    /// change would have to copy all of it.
+    private func isFree(_ key: ChunkKey, _ blob: CachedBlob) -> Bool {
+        !blob.backing.contains(Int(key.index)) && !table.isInFlight(key)
     }
 
     /// The chunks of a blob that a read needs, from the first to the last.

@@ -21,6 +21,8 @@ final class FetchScheduler: Sendable {
         /// When a blob's backing file last refused a write: nothing is fetched ahead for a while.
         var refusals: [UInt32: UInt64] = [:]
         var failures = RecentFailures()
+        /// Chunks of which wrong bytes came, and that are asked for once more.
+        var askedAgain: Set<ChunkKey> = []
         /// How many threads do jobs that no read waits for.
         var aheadCount = 0
         var isWatching = false
@@ -34,8 +36,6 @@ final class FetchScheduler: Sendable {
     /// Adjacent chunks are fetched with one request of at most this many bytes.
     private static let mergeLimit: UInt64 = 4 << 20
 
-    /// A monitor, though nobody waits on it: the thread sanitizer does not see that a `Mutex` of
-    /// Synchronization, which is a bare futex, keeps threads apart.
     let state: Monitor<State>
     /// Raised for every queued job, and at the end once per thread.
     let work = Semaphore()
@@ -161,7 +161,8 @@ final class FetchScheduler: Sendable {
         counters.countFetch(bytes: count)
         // Whoever waits for the first chunk of a long request does not wait for the last.
         for chunk in state.update({ $0.table.inOrderOfNeed(job.chunks) }) {
-            settle(chunk, of: blob, store(chunk, of: blob, from: first.offset, desk), servers, desk)
+            let outcome = store(chunk, of: blob, from: first.offset, desk)
+            settle(chunk, of: blob, outcome, servers, desk, hasSecondChance: true)
         }
         storeCompanions(job, of: blob, desk)
     }
@@ -225,15 +226,24 @@ final class FetchScheduler: Sendable {
         of blob: CachedBlob,
         _ outcome: Table.Outcome,
         _ servers: BlobServers,
-        _ desk: Desk
+        _ desk: Desk,
+        hasSecondChance: Bool = false
     ) -> Bool {
         guard case .failed(let error) = outcome else {
             finish(wanted.key, outcome, desk)
             return false
         }
-        if blob.source.distrust(servers, because: error) {
+        let isElsewhere = blob.source.distrust(servers, because: error)
+        // What a network damaged, it may bring unharmed the second time.
+        let isSecond =
+            !isElsewhere && hasSecondChance && !servers.numbers.isEmpty
+            && state.update { state in
+                state.table.isWaitedFor(wanted.key)
+                    && state.askedAgain.insert(wanted.key).inserted
+            }
+        if isElsewhere || isSecond {
             askAgain(FetchJob(id: 0, priority: .demand, chunks: [wanted]))
-            return true
+            return isElsewhere
         }
         finish(wanted.key, outcome, desk) {
             logFailure(blob, wanted.offset, Int(wanted.size), error)
@@ -258,6 +268,7 @@ final class FetchScheduler: Sendable {
             if case .failed(let error) = outcome {
                 state.failures.note(key, error, at: CurrentProcess.monotonicNanoseconds)
             }
+            state.askedAgain.remove(key)
             return (state.table.isWaitedFor(key), state.table.finish(key, outcome))
         }
         if isWanted { ifWanted() }

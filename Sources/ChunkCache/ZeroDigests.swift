@@ -18,7 +18,6 @@ final class ZeroDigests: Sendable {
     /// More are not kept: an image has few sizes of chunks but those of its files' ends.
     private static let limit = 256
 
-    /// A monitor for the sake of the thread sanitizer; see `FetchScheduler`.
     private let known = Monitor<[Kind: Digest]>([:])
 
     /// Whether a chunk is all zeros, as far as its record tells.

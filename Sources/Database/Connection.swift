@@ -154,6 +154,18 @@ package final class Connection {
         }
     }
 
+    /// Runs reads that all see one state of the database.
+    ///
+    /// - Parameter body: uses this connection.
+    /// - Returns: what the body returns.
+    /// - Throws: what the body throws, or `DatabaseError`.
+    package func snapshot<T>(_ body: () throws -> T) throws -> T {
+        try execute("BEGIN")
+        // Nothing was written: there is nothing to fail.
+        defer { try? execute("COMMIT") }
+        return try body()
+    }
+
     /// Looks at every page of the file.
     ///
     /// - Throws: `DatabaseError` of the kind `corrupt` with the first finding.

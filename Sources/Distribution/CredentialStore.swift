@@ -9,10 +9,12 @@ import OCI
 ///
 /// `$REGISTRY_AUTH_FILE` alone if it is set; else `config.json` in `$DOCKER_CONFIG` or `~/.docker`,
 /// then Podman's `auth.json`. In a file a helper for the host comes before the helper for all, that
-/// before what the file holds itself.
+/// before what the file holds itself. Where none of them has one, the kubelet's plugins are asked.
 struct CredentialStore: Sendable {
     /// The files, in the order they are looked into.
     let files: [String]
+    /// Who is asked last; nil for nobody.
+    var plugins: CredentialPlugins?
 
     /// The usual files.
     init() {
@@ -56,7 +58,7 @@ struct CredentialStore: Sendable {
             let config = try JSONValue(parsing: bytes, document: file)
             if let found = try find(registry, repository, in: config, file) { return found }
         }
-        return nil
+        return try plugins?.find(registry, repository)
     }
 
     private func find(

@@ -42,12 +42,14 @@ package final class RegistryAccess: Sendable {
     /// - Parameters:
     ///   - userAgent: how the program names itself.
     ///   - hosts: where registries are served.
+    ///   - plugins: asked for credentials that Docker and Podman do not keep.
     ///   - retry: how failures are dealt with where documents, whole blobs and uploads go.
     ///   - reads: how they are where a range of a blob is read.
     ///   - log: takes what went wrong and was mended.
     package init(
         userAgent: String,
         hosts: HostsConfiguration,
+        plugins: CredentialPlugins? = nil,
         retry: RetryPolicy = .command,
         reads: RetryPolicy,
         log: Logger
@@ -57,7 +59,9 @@ package final class RegistryAccess: Sendable {
         self.retry = retry
         self.reads = reads
         self.log = log
-        credentials = CredentialStore()
+        var credentials = CredentialStore()
+        credentials.plugins = plugins
+        self.credentials = credentials
     }
 
     /// Who authorizes requests of a repository to a host.

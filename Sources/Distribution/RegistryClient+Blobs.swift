@@ -183,6 +183,8 @@ extension RegistryClient {
         case hasLearned
     }
 
+    private static func isServed(_ attempt: RangeAttempt) -> Bool { attempt == .served }
+
     private func fetch(_ range: inout BlobRange) throws(ContentError) -> RangeAttempt {
         let blob = range.blob
         let all = try hosts()
@@ -194,13 +196,17 @@ extension RegistryClient {
             range.description,
             policy: hasFallback
                 ? RetryPolicy(attempts: 2, duration: access.reads.duration) : access.reads,
-            passingOver: all.filter { isDistrusted($0, blob.digest) || access.isRangeless($0) }
+            passingOver: all.filter { isDistrusted($0, blob.digest) || access.isRangeless($0) },
+            isServed: Self.isServed
         ) { (host, deadline) throws(HTTPError) -> RangeAttempt in
             if access.isRangeless(host) { return .isWhole }
             do throws(HTTPError) {
                 try fetch(&range, at: host, all.firstIndex(of: host) ?? 0, deadline)
                 return .served
             } catch {
+                if error.kind == .status(404), host != last {
+                    noteAbsence(of: blob.digest, at: host)
+                }
                 guard error.kind == .rangeIgnored else { throw error }
                 access.noteRangeless(host)
                 return host == last ? .isWhole : .hasLearned

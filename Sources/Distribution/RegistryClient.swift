@@ -21,7 +21,7 @@ package final class RegistryClient: Sendable {
     /// Until when a host is left alone, on the monotonic clock.
     private let pauses = Mutex<[RegistryHost: UInt64]>([:])
 
-    /// Mirrors that sent wrong bytes of a blob, and until when they are not asked for it.
+    /// Mirrors that lack a blob or sent wrong bytes of it, and until when they are not asked for it.
     private let distrusted = Mutex<[Distrust: UInt64]>([:])
 
     private struct Distrust: Hashable {
@@ -31,6 +31,8 @@ package final class RegistryClient: Sendable {
 
     /// How long a mirror is left alone that could not be reached, in nanoseconds.
     private static let pause: UInt64 = 30_000_000_000
+    /// How long one is not asked for a blob that it lacks, in nanoseconds: it may be getting it.
+    private static let absence: UInt64 = 60_000_000_000
     /// How long one is not asked for a blob of which it sent wrong bytes, in nanoseconds.
     private static let distrust: UInt64 = 600_000_000_000
 
@@ -78,6 +80,7 @@ package final class RegistryClient: Sendable {
     ///   - object: what is asked for, for the log.
     ///   - policy: how patiently the last is asked.
     ///   - passedOver: mirrors that are not asked.
+    ///   - isServed: whether what the body returns is what was asked for, for the log.
     ///   - body: asks one.
     /// - Returns: what the body returns.
     /// - Throws: `ContentError` if no host answers as it should.
@@ -86,6 +89,7 @@ package final class RegistryClient: Sendable {
         _ object: String,
         policy: RetryPolicy? = nil,
         passingOver passedOver: [RegistryHost] = [],
+        isServed: (T) -> Bool = { _ in true },
         _ body: (RegistryHost, _ deadline: UInt64) throws(HTTPError) -> T
     ) throws(ContentError) -> T {
         let hosts = try hosts(capability)
@@ -99,7 +103,7 @@ package final class RegistryClient: Sendable {
                 let value = try once.run { (deadline) throws(HTTPError) in
                     try body(host, deadline)
                 }
-                access.log.debug("mirror served", ["host": host.base, "object": object])
+                if isServed(value) { noteServed(host, object) }
                 return value
             } catch {
                 access.log.warning("mirror failed", fields(error, object))
@@ -107,14 +111,20 @@ package final class RegistryClient: Sendable {
             }
         }
         do throws(HTTPError) {
-            return try policy.run { error in
+            let value = try policy.run { error in
                 access.log.info("registry failed, asked again", fields(error, object))
             } _: { (deadline) throws(HTTPError) in
                 try body(last, deadline)
             }
+            if isServed(value) { noteServed(last, object) }
+            return value
         } catch {
             throw contentError(error, object)
         }
+    }
+
+    private func noteServed(_ host: RegistryHost, _ object: String) {
+        access.log.debug("host served", ["host": host.base, "object": object])
     }
 
     /// What is logged of a failure: its cause names the host.
@@ -127,7 +137,7 @@ package final class RegistryClient: Sendable {
         try hosts().filter { $0.capabilities.isSuperset(of: capability) }
     }
 
-    /// Whether a mirror has sent wrong bytes of a blob not long ago.
+    /// Whether a mirror lacked a blob, or sent wrong bytes of it, not long ago.
     func isDistrusted(_ host: RegistryHost, _ blob: Digest) -> Bool {
         distrusted.withLock { $0[Distrust(host: host, blob: blob), default: 0] }
             > CurrentProcess.monotonicNanoseconds
@@ -154,6 +164,12 @@ package final class RegistryClient: Sendable {
             distrusted.withLock { $0[Distrust(host: host, blob: blob)] = end }
         }
         return isMirror
+    }
+
+    /// Takes note that a mirror lacks a blob: not every range is asked for there in vain.
+    func noteAbsence(of blob: Digest, at host: RegistryHost) {
+        let end = CurrentProcess.monotonicNanoseconds &+ Self.absence
+        distrusted.withLock { $0[Distrust(host: host, blob: blob)] = end }
     }
 
     /// Whether a host could not be reached not long ago.

@@ -50,6 +50,8 @@ package protocol FuseFilesystem: AnyObject, Sendable {
 
     /// Reads from a file and answers the request, now or, once parked, from another thread.
     ///
+    /// If this waits for storage, it leaves the request's `watch` meanwhile.
+    ///
     /// - Parameters:
     ///   - node: the file.
     ///   - offset: where to begin, in bytes.

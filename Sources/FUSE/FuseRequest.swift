@@ -26,6 +26,9 @@ package struct FuseRequest: ~Copyable, @unchecked Sendable {
         unsafe session.release()
     }
 
+    /// To be left by whoever waits for storage with the request in hand, and joined afterwards.
+    package var watch: SessionWatch { unsafe session._withUnsafeGuaranteedRef { $0.watch } }
+
     /// Answers that it cannot be done.
     package consuming func reply(_ failure: FuseFailure) {
         unsafe fuse_reply_err(raw, failure.code)

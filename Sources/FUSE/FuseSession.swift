@@ -16,6 +16,8 @@ package final class FuseSession: @unchecked Sendable {
     let filesystem: any FuseFilesystem
     let numbers: NodeNumbers
     let parked = ParkedRequests()
+    /// Who looks for the next request.
+    let watch = SessionWatch()
     private var handle: OpaquePointer?
     private let record = SessionRecord()
     private let ended: EventFlag

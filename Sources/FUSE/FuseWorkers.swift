@@ -36,16 +36,21 @@ package final class FuseWorkers: Sendable {
 
     private let epoll: Epoll
     private let stopFlag: EventFlag
-    private let sessions = Mutex(Sessions())
+    private let sessions = Monitor(Sessions())
     private let threads = ThreadGroup()
     /// Whether a worker spins: one at a time, since more of them take the cores from the readers.
     private let isSpinning = Atomic(false)
+    /// How many workers can answer from memory at once.
+    private let processors: Int
+    /// After so many requests that were there already, a worker has another one look as well.
+    private static let helpInterval = 4
 
     /// Starts the workers.
     ///
     /// - Parameter count: how many; at least 1.
     /// - Throws: `SystemError` if there is no thread, memory or descriptor for them.
     package init(count: Int = 16) throws(SystemError) {
+        processors = CurrentProcess.processorCount
         epoll = try Epoll()
         stopFlag = try EventFlag()
         try epoll.add(stopFlag.number, token: Self.stopToken, reporting: .always)
@@ -74,15 +79,16 @@ package final class FuseWorkers: Sendable {
     /// - Parameter session: a mounted session.
     /// - Throws: `SystemError` if the kernel refuses to watch its descriptor.
     package func serve(_ session: FuseSession) throws(SystemError) {
-        let token = sessions.withLock { sessions in
+        let token = sessions.update { sessions in
             sessions.lastToken += 1
             sessions.byToken[sessions.lastToken] = session
             return sessions.lastToken
         }
+        session.watch.attach(to: self, descriptor: session.descriptor, token: token)
         do {
             try epoll.add(session.descriptor, token: token, reporting: .once)
         } catch {
-            sessions.withLock { _ = $0.byToken.removeValue(forKey: token) }
+            sessions.update { _ = $0.byToken.removeValue(forKey: token) }
             throw error
         }
     }
@@ -97,35 +103,43 @@ package final class FuseWorkers: Sendable {
         unsafe cfuse_set_worker_memory(box.memory.bytes.baseAddress)
         var desk = Desk()
         while let token = try? epoll.wait(), token != Self.stopToken {
-            guard let session = sessions.withLock({ $0.byToken[token] }) else { continue }
+            guard let session = sessions.update({ $0.byToken[token] }) else { continue }
             serve(session, token, &desk)
         }
     }
 
     /// Serves what a session has at the moment.
     ///
-    /// The session is reported to one worker at a time, which has it reported again as soon as it
-    /// holds a request: so each request wakes one worker, and one that comes while another is
-    /// worked on is not left waiting. (Level triggered, a request woke ten workers for nothing.)
+    /// The session is reported to one worker, and to nobody else while that one answers from
+    /// memory. (Level triggered, a request woke ten workers for nothing; armed again for each
+    /// request, it woke one of them.)
     private func serve(_ session: FuseSession, _ token: UInt64, _ desk: inout Desk) {
+        session.watch.join()
+        var backlog = 0
         for _ in 0..<Self.requestsPerTurn {
             var received = unsafe session.receive(&desk.request)
-            if received == .nothing { received = spin(session, &desk) }
+            if received == .nothing {
+                backlog = 0
+                received = spin(session, &desk)
+            } else {
+                backlog += 1
+                if backlog % Self.helpInterval == 0 { session.watch.callHelp(limit: processors) }
+            }
             switch received {
             case .request:
-                rearm(session, token)
                 unsafe session.process(&desk.request)
             case .nothing:
-                return rearm(session, token)
+                return session.watch.leave()
             case .end:
                 return end(session, token)
             }
         }
+        session.watch.leave()
     }
 
-    /// Has the session reported again; one that another worker saw end is forgotten already.
-    private func rearm(_ session: FuseSession, _ token: UInt64) {
-        try? epoll.rearm(session.descriptor, token: token)
+    /// Has a session reported again; one that another worker saw end is forgotten already.
+    func rearm(_ descriptor: Int32, token: UInt64) {
+        try? epoll.rearm(descriptor, token: token)
     }
 
     /// Looks for a request again and again for a moment, unless another worker does.
@@ -148,7 +162,7 @@ package final class FuseWorkers: Sendable {
 
     /// Forgets a session; of several workers that see its end, the first does it.
     private func end(_ session: FuseSession, _ token: UInt64) {
-        guard sessions.withLock({ $0.byToken.removeValue(forKey: token) }) != nil else { return }
+        guard sessions.update({ $0.byToken.removeValue(forKey: token) }) != nil else { return }
         epoll.remove(session.descriptor)
         session.markEnded()
     }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Linux
 import Synchronization
 
 /// A request that waits for its data, and holds no thread and no buffer.
@@ -12,7 +13,7 @@ package final class ParkedRequest: Sendable {
     /// Its number among the session's parked requests; not 0.
     let number: UInt64
     private let session: FuseSession
-    private let state = Mutex(State())
+    private let state = Monitor(State())
 
     private struct State: ~Copyable {
         /// nil before `admit`, and again once somebody has it to answer it.
@@ -35,7 +36,7 @@ package final class ParkedRequest: Sendable {
     /// - Returns: nil if it was taken in, else the request.
     func admit(_ request: consuming FuseRequest) -> FuseRequest? {
         var request: FuseRequest? = consume request
-        state.withLock { state in
+        state.update { state in
             if !state.isInterrupted { state.request = request.take() }
         }
         return request
@@ -43,12 +44,12 @@ package final class ParkedRequest: Sendable {
 
     /// The request, to be answered now; nil if it has been answered because of an interrupt.
     package func take() -> FuseRequest? {
-        state.withLock { $0.request.take() }
+        state.update { $0.request.take() }
     }
 
     /// Answers EINTR; one that is still to be taken in will be refused.
     fileprivate func interrupt() {
-        let request = state.withLock { state in
+        let request = state.update { state in
             state.isInterrupted = true
             return state.request.take()
         }
@@ -64,23 +65,23 @@ final class ParkedRequests: Sendable {
     }
 
     private let last = Atomic<UInt64>(0)
-    private let references = Mutex<[UInt64: Reference]>([:])
+    private let references = Monitor<[UInt64: Reference]>([:])
 
     func makeNumber() -> UInt64 {
         last.wrappingAdd(1, ordering: .relaxed).newValue
     }
 
     func add(_ request: ParkedRequest) {
-        references.withLock { $0[request.number] = Reference(request: request) }
+        references.update { $0[request.number] = Reference(request: request) }
     }
 
     func remove(_ number: UInt64) {
-        references.withLock { _ = $0.removeValue(forKey: number) }
+        references.update { _ = $0.removeValue(forKey: number) }
     }
 
     /// Interrupts the request of that number, if it is still waiting.
     func interrupt(_ number: UInt64) {
-        let request = references.withLock { $0[number]?.request }
+        let request = references.update { $0[number]?.request }
         request?.interrupt()
     }
 }

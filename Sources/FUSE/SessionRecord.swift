@@ -2,6 +2,7 @@
 
 import CFuse
 import Glibc
+import Linux
 import Synchronization
 
 /// What was said on a session's descriptor: the INIT exchange whole, and how many requests of
@@ -10,8 +11,8 @@ import Synchronization
 /// A process that takes the descriptor over feeds the INIT request to a session of its own, and
 /// throws the answer away: the kernel has had one, and this is what it holds us to.
 final class SessionRecord: Sendable {
-    private let initRequest = Mutex<[UInt8]>([])
-    private let initReply = Mutex<[UInt8]>([])
+    private let initRequest = Monitor<[UInt8]>([])
+    private let initReply = Monitor<[UInt8]>([])
     private let hasInitRequest = Atomic(false)
     private let hasInitReply = Atomic(false)
     private let counts: InlineArray<64, Atomic<UInt64>> = InlineArray { _ in Atomic(0) }
@@ -19,8 +20,8 @@ final class SessionRecord: Sendable {
     private static let initOpcode: UInt32 = 26  // FUSE_INIT, linux/fuse.h
     private static let requestHeaderSize = 40
 
-    var keptInitRequest: [UInt8] { initRequest.withLock { $0 } }
-    var keptInitReply: [UInt8] { initReply.withLock { $0 } }
+    var keptInitRequest: [UInt8] { initRequest.update { $0 } }
+    var keptInitReply: [UInt8] { initReply.update { $0 } }
 
     /// How many requests of a kind have come.
     func count(ofOpcode opcode: Int) -> UInt64 {
@@ -38,7 +39,7 @@ final class SessionRecord: Sendable {
         }
         // The kernel sends INIT before anything else, and nothing else until it is answered.
         guard opcode == Self.initOpcode, !hasInitRequest.load(ordering: .relaxed) else { return }
-        initRequest.withLock { unsafe $0 = Array(bytes) }
+        initRequest.update { unsafe $0 = Array(bytes) }
         hasInitRequest.store(true, ordering: .relaxed)
     }
 
@@ -47,7 +48,7 @@ final class SessionRecord: Sendable {
         guard !hasInitReply.load(ordering: .relaxed) else { return }
         let parts = unsafe UnsafeBufferPointer(start: parts, count: Int(count))
         unsafe amend(parts)
-        initReply.withLock { reply in
+        initReply.update { reply in
             guard reply.isEmpty else { return }
             for index in parts.indices {
                 let part = unsafe parts[index]
@@ -65,7 +66,7 @@ final class SessionRecord: Sendable {
         // FUSE_PARALLEL_DIROPS; fuse_init_in and fuse_init_out have their flags at the same place.
         let parallelLookups: UInt32 = 1 << 18
         let place = 12
-        let offered = initRequest.withLock { request -> UInt32 in
+        let offered = initRequest.update { request -> UInt32 in
             guard request.count >= Self.requestHeaderSize + place + 4 else { return 0 }
             return unsafe request.withUnsafeBytes {
                 unsafe $0.loadUnaligned(

@@ -18,8 +18,6 @@ package final class DescriptorPool: Sendable {
     }
 
     private let limit: Int
-    /// A monitor for the sake of the thread sanitizer, which does not see that a `Mutex` of
-    /// Synchronization, which is a bare futex, keeps threads apart.
     private let ring = Monitor(Ring())
 
     /// A pool without open files.

@@ -61,16 +61,17 @@ package struct WorkerThread: ~Copyable {
 /// State behind a lock, with a condition to wait on.
 ///
 /// `Mutex` of Synchronization has no condition variable; where threads wait for each other, the
-/// state lives in a monitor.
+/// state lives in a monitor. So it does where the thread sanitizer looks: it does not see that a
+/// `Mutex`, which is a bare futex, keeps threads apart.
 @safe
-package final class Monitor<State>: @unchecked Sendable {
+package final class Monitor<State: ~Copyable>: @unchecked Sendable {
     // @unchecked: `state` is touched only with `mutex` held.
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let condition: UnsafeMutablePointer<pthread_cond_t>
     private var state: State
 
     /// A monitor around the state.
-    package init(_ state: sending State) {
+    package init(_ state: consuming sending State) {
         unsafe mutex = .allocate(capacity: 1)
         unsafe condition = .allocate(capacity: 1)
         unsafe pthread_mutex_init(mutex, nil)
@@ -95,7 +96,7 @@ package final class Monitor<State>: @unchecked Sendable {
     /// - Parameter body: reads and changes the state; it must not call back into the monitor.
     /// - Returns: what the body returns.
     /// - Throws: what the body throws.
-    package func update<T, Failure: Error>(
+    package func update<T: ~Copyable, Failure: Error>(
         _ body: (inout State) throws(Failure) -> sending T
     ) throws(Failure) -> sending T {
         unsafe pthread_mutex_lock(mutex)

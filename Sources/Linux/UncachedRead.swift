@@ -50,6 +50,25 @@ package enum UncachedRead: Sendable {
 }
 
 extension OwnedDescriptor {
+    /// Reads what is in memory from the offset on (RWF_NOWAIT).
+    ///
+    /// What is not may be read ahead meanwhile; the thread does not wait for it.
+    ///
+    /// - Parameters:
+    ///   - number: the open file.
+    ///   - buffer: takes the bytes from its start.
+    ///   - offset: the file offset of the first byte.
+    /// - Returns: how many bytes were in memory; 0 also where nobody can tell. Whatever is wrong
+    ///   with the rest, a read that waits will say.
+    package static func readAtOnce(
+        _ number: Int32,
+        into buffer: UnsafeMutableRawBufferPointer,
+        at offset: UInt64
+    ) -> Int {
+        let place = off_t(truncatingIfNeeded: offset)
+        return max(0, unsafe clinux_read_at_once(number, buffer.baseAddress, buffer.count, place))
+    }
+
     /// A second owner's view of a descriptor that something else keeps open: for one call.
     ///
     /// - Parameters:

@@ -132,7 +132,7 @@ extension ImageFilesystem {
         into buffer: UnsafeMutableRawBufferPointer,
         answering request: consuming FuseRequest
     ) {
-        switch unsafe readPresent(node, offset, buffer) {
+        switch unsafe readPresent(node, offset, buffer, request.watch) {
         case .complete(let count):
             cache.countHit()
             let bytes = unsafe UnsafeRawBufferPointer(rebasing: buffer[..<count])
@@ -148,8 +148,11 @@ extension ImageFilesystem {
     private func readPresent(
         _ node: UInt64,
         _ offset: UInt64,
-        _ buffer: UnsafeMutableRawBufferPointer
+        _ buffer: UnsafeMutableRawBufferPointer,
+        _ watch: SessionWatch
     ) -> ReadOutcome {
+        var isWaiting = false
+        defer { if isWaiting { watch.join() } }
         do throws(ContentError) {
             return try image.tree.read { tree throws(ContentError) in
                 let inode = try tree.inode(node)
@@ -164,7 +167,11 @@ extension ImageFilesystem {
                         chunk: Int(slice.chunk.index),
                         at: slice.chunkOffset,
                         from: slice.offset,
-                        into: UnsafeMutableRawBufferPointer(rebasing: buffer[done..<end])
+                        into: UnsafeMutableRawBufferPointer(rebasing: buffer[done..<end]),
+                        onWait: {
+                            if !isWaiting { watch.leave() }
+                            isWaiting = true
+                        }
                     )
                     done = end
                 }

@@ -12,8 +12,16 @@ final class Housekeeper: Sendable {
         var unsettled: [Int64] = []
         var hasTrash = false
         var isBusy = false
+        /// Nobody wants the delay.
+        var isUrgent = false
         var isClosed = false
+
+        var hasChores: Bool { !unsettled.isEmpty || hasTrash }
     }
+
+    /// Chores wait so long: the calls of a pull come in quick succession, and syncs of our own
+    /// between them would make them slow.
+    private static let delay = 500
 
     private enum Chore: Sendable {
         case settle(Int64)
@@ -56,9 +64,11 @@ final class Housekeeper: Sendable {
 
     /// Waits until there is nothing to do.
     func waitUntilIdle() {
+        state.update { $0.isUrgent = true }
         _ = state.wait { state -> Bool? in
-            state.unsettled.isEmpty && !state.hasTrash && !state.isBusy ? true : nil
+            !state.hasChores && !state.isBusy ? true : nil
         }
+        state.update { $0.isUrgent = false }
     }
 
     /// Brings the sidecars up to date and ends the thread; the trash is left for the next start.
@@ -70,10 +80,23 @@ final class Housekeeper: Sendable {
     private func run() {
         var told: Set<String> = []
         while true {
-            switch state.wait(for: { Self.next(&$0) }) {
+            // Asleep until there is something to do, and then a while longer.
+            _ = state.wait { $0.hasChores || $0.isClosed ? true : nil }
+            _ = state.wait(milliseconds: Self.delay) { $0.isUrgent || $0.isClosed ? true : nil }
+            if !work(&told) { return }
+        }
+    }
+
+    /// Does all chores there are.
+    ///
+    /// - Returns: false if the housekeeper is closed.
+    private func work(_ told: inout Set<String>) -> Bool {
+        while true {
+            switch state.update({ Self.next(&$0) }) {
             case .settle(let id): settleNow(id)
             case .emptyTrash: emptyTrashNow(&told)
-            case .end: return
+            case .end: return false
+            case nil: return true
             }
             state.update { $0.isBusy = false }
         }

@@ -74,8 +74,8 @@ struct SnapshotDirectories: Sendable {
         let bytes = record.sidecar
         let file = try FileSystem.create(path)
         try unsafe file.write(bytes.span.bytes, path)
-        steps.willDo("sync sidecar")
-        try file.synchronize(path)
+        // The sidecar's content need not be safe: without the row that follows it means nothing,
+        // and with it the row is written again into a sidecar that differs.
         steps.willDo("sync directories")
         try FileSystem.synchronizeDirectory(directory(id))
         try FileSystem.synchronizeDirectory(snapshots)

@@ -69,7 +69,8 @@ final class SnapshotStore: Sendable {
     /// Runs reads, all of one state of the database.
     func read<T: Sendable>(_ body: (StoreRows) throws -> T) throws -> T {
         try reader.update { connection in
-            try body(StoreRows(connection))
+            let rows = StoreRows(connection)
+            return try connection.snapshot { try body(rows) }
         }
     }
 

@@ -30,6 +30,7 @@ struct Images {
         registries = RegistryAccess(
             userAgent: "\(Program.name)/\(Program.version)",
             hosts: RegistryOptions.hosts(arguments),
+            plugins: RegistryOptions.plugins(arguments),
             retry: retry,
             reads: reads,
             log: log

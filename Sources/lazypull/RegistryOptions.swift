@@ -2,11 +2,12 @@
 
 internal import Arguments
 internal import Distribution
+internal import Linux
 
 /// Options that say how registries are reached.
 enum RegistryOptions {
     /// All of them, in the order of help.
-    static let all = [plainHTTP, hostsDirectory]
+    static let all = [plainHTTP, hostsDirectory, providerConfiguration, providerDirectory]
 
     private static let plainHTTP = Option(
         "plain-http",
@@ -17,6 +18,39 @@ enum RegistryOptions {
         value: OptionValue("DIR", .directory, fallback: HostsConfiguration.defaultDirectory),
         help: "Find the registries' mirrors and certificates where containerd's hosts.toml are."
     )
+    private static let providerConfiguration = Option(
+        "credential-provider-config",
+        value: OptionValue("FILE", .file),
+        help: "Ask the kubelet's credential providers of this configuration, after Docker's files."
+    )
+    private static let providerDirectory = Option(
+        "credential-provider-bin-dir",
+        value: OptionValue("DIR", .directory, fallback: defaultProviderDirectory),
+        help: "Find the credential providers' programs here."
+    )
+
+    /// Where kubeadm's packages and distributions' images put them, mostly.
+    private static let defaultProviderDirectory =
+        "/usr/libexec/kubernetes/image-credential-provider"
+
+    /// Who gives the kubelet credentials, by the command line; nil for nobody.
+    ///
+    /// - Parameter arguments: the command line.
+    /// - Returns: the plugins, their paths absolute: a daemon leaves the directory it began in.
+    static func plugins(_ arguments: ParsedArguments) -> CredentialPlugins? {
+        guard let file = arguments.text(providerConfiguration) else { return nil }
+        return CredentialPlugins(
+            configuration: absolute(file),
+            directory: absolute(arguments.text(providerDirectory) ?? defaultProviderDirectory)
+        )
+    }
+
+    private static func absolute(_ path: String) -> String {
+        guard !path.hasPrefix("/"),
+            let here = try? FileSystem.target(ofSymbolicLink: "/proc/self/cwd")
+        else { return path }
+        return "\(here)/\(path)"
+    }
 
     /// Where registries are served, by the command line.
     static func hosts(_ arguments: ParsedArguments) -> HostsConfiguration {

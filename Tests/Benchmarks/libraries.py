@@ -20,11 +20,22 @@ WHEEL = "torch==2.8.0"
 TAG = "libraries"
 
 
+def directory() -> Path:
+    """Where the layout is kept."""
+    cache = Path(os.environ.get("LAZYPULL_TEST_CACHE", "/var/tmp/lazypull-tests"))
+    return cache / f"libraries-{WHEEL.replace('==', '-')}"
+
+
+def is_here() -> bool:
+    """Whether the layout was made before."""
+    return directory().exists()
+
+
 def layout() -> oci.Layout:
     """The image's layout, made once: the wheel is a download of 900 MB."""
-    cache = Path(os.environ.get("LAZYPULL_TEST_CACHE", "/var/tmp/lazypull-tests"))
+    path = directory()
+    cache = path.parent
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = cache / f"libraries-{WHEEL.replace('==', '-')}"
     with open(cache / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():

@@ -43,7 +43,8 @@ private final class RecordedStorage: CacheStorage {
 
     func read(
         into buffer: UnsafeMutableRawBufferPointer,
-        at offset: UInt64
+        at offset: UInt64,
+        onWait: () -> Void
     ) throws(SystemError) -> Int {
         bytes.withLock { bytes in
             let part = bytes.dropFirst(Int(offset)).prefix(buffer.count)

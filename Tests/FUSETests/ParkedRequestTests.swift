@@ -121,6 +121,7 @@ struct ParkedRequestTests {
     /// More than any limit of the kernel's on requests that wait.
     @Test func aThousandParkedReadsStopNobodyElse() throws {
         let mounted = try MountedFilesystem(workers: 2)
+        let usual = try Self.readingTime(of: mounted.path("big"))
         let count = 1000
         let path = mounted.path("wide")
         let threads = ThreadGroup()
@@ -132,11 +133,9 @@ struct ParkedRequestTests {
             }
         }
         _ = mounted.filesystem.stalledReads.wait { $0.count >= count ? true : nil }
-        let start = CurrentProcess.monotonicNanoseconds
-        let big = try FileSystem.contents(of: mounted.path("big"))
-        let milliseconds = (CurrentProcess.monotonicNanoseconds - start) / 1_000_000
-        #expect(big.count == Int(TinyFilesystem.bigSize))
-        #expect(milliseconds < 30_000)
+        // Its usual speed: the rest is for what else the machine does.
+        let beside = try Self.readingTime(of: mounted.path("big"))
+        #expect(beside <= 3 * usual + 20_000_000, "\(beside) ns, else \(usual) ns")
         let parked = mounted.filesystem.stalledReads.update { reads in
             defer { reads.removeAll() }
             return reads
@@ -145,6 +144,20 @@ struct ParkedRequestTests {
         for request in parked { unsafe request.take()?.reply(bytes.span.bytes) }
         threads.wait()
         #expect(failures.update { $0 } == 0)
+    }
+
+    /// How long it takes to read a file that is not in the kernel's cache, in nanoseconds: the median
+    /// of several times.
+    private static func readingTime(of path: String) throws -> UInt64 {
+        let times = try (0..<7).map { _ in
+            let file = try OwnedDescriptor.open(path, O_RDONLY)
+            _ = posix_fadvise(file.number, 0, 0, POSIX_FADV_DONTNEED)
+            let start = CurrentProcess.monotonicNanoseconds
+            let size = try FileSystem.contents(of: path).count
+            #expect(size == Int(TinyFilesystem.bigSize))
+            return CurrentProcess.monotonicNanoseconds - start
+        }
+        return times.sorted()[times.count / 2]
     }
 
     private static func readPage(_ page: Int, of path: String) throws -> Bool {

@@ -123,17 +123,25 @@ class Request:
 
 
 class Nginx:
-    """The server, on a port of this machine that was free."""
+    """The server, on a port of this machine that was free; with a prefix it runs elsewhere."""
 
-    def __init__(self, workspace: Workspace, server: str, **words: object) -> None:
-        self.directory = workspace.directory(f"nginx-{free_port()}")
-        self.address = f"127.0.0.1:{free_port()}"
+    def __init__(
+        self,
+        workspace: Workspace,
+        server: str,
+        prefix: list[str] = [],
+        host: str = "127.0.0.1",
+        **words: object,
+    ) -> None:
+        port = free_port()
+        self.directory = workspace.directory(f"nginx-{port}")
+        self.address = f"{host}:{port}"
         text = server.format(address=self.address, secret=SECRET, **words)
         configuration = self.directory / "nginx.conf"
         configuration.write_text(CONFIGURATION.format(directory=self.directory, server=text))
         with open(self.directory / "output", "wb") as output:
             self.process = workspace.start(
-                ["nginx", "-p", self.directory, "-c", configuration, "-e",
+                [*prefix, "nginx", "-p", self.directory, "-c", configuration, "-e",
                  self.directory / "error.log"],
                 stdout=output, stderr=output,
             )  # fmt: skip

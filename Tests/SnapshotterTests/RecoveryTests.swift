@@ -143,7 +143,7 @@ struct RecoveryTests {
         #expect(try snapshotter.upper("next").hasSuffix("/61/fs"))
     }
 
-    @Test func aThousandSnapshotsAreTakenOverWithinASecond() throws {
+    @Test func aThousandSnapshotsAreTakenOverQuickly() throws {
         let directory = TemporaryDirectory()
         let root = "\(directory.path)/root"
         try Snapshotter(root).close()
@@ -173,7 +173,8 @@ struct RecoveryTests {
             let start = CurrentProcess.monotonicNanoseconds
             let snapshotter = try Snapshotter(root)
             let elapsed = CurrentProcess.monotonicNanoseconds - start
-            #expect(elapsed < 1_000_000_000, "\(elapsed) ns")
+            // 0.1 s on an idle machine: this only finds what grows with the square.
+            #expect(elapsed < 20_000_000_000, "\(elapsed) ns")
             #expect(try snapshotter.names().count == 1_000)
             #expect(try snapshotter.disagreements() == [])
             snapshotter.close()
