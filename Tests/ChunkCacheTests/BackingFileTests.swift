@@ -176,7 +176,7 @@ struct BackingFileTests {
         bits.fault.withLock { $0 = .none }
         try backing.flush()
         let memory = try AnonymousMemory(byteCount: 1)
-        #expect(try unsafe bits.read(into: memory.bytes, at: 4096) == 1)
+        #expect(try unsafe bits.read(into: memory.bytes, at: 4096, onWait: {}) == 1)
         #expect(unsafe memory.bytes[0] == 2)
     }
 

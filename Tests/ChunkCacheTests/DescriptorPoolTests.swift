@@ -25,7 +25,7 @@ struct DescriptorPoolTests {
 
     private static func content(_ storage: FileStorage) throws -> String {
         let memory = try AnonymousMemory(byteCount: 16)
-        let count = try unsafe storage.read(into: memory.bytes, at: 0)
+        let count = try unsafe storage.read(into: memory.bytes, at: 0, onWait: {})
         return unsafe String(decoding: memory.bytes[..<count], as: UTF8.self)
     }
 
