@@ -115,7 +115,8 @@ def test_an_idle_service_sleeps(binary: Path, workspace: Workspace) -> None:
     time.sleep(2)
     before = switches()
     time.sleep(5)
-    assert switches() - before < 10
+    # gRPC's own timer wakes two to three times a second.
+    assert switches() - before < 50
     anonymous = [
         int(line.split()[1])
         for line in Path(f"/proc/{process}/status").read_text().splitlines()
