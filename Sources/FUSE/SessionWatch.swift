@@ -13,8 +13,10 @@ import Synchronization
 /// 3. Whoever is going to wait stops watching before.
 package final class SessionWatch: Sendable {
     private let watchers = Atomic(0)
-    /// Where the session is armed. No closure: each time one is taken out of a generic type such as
-    /// `Mutex`, the compiler wraps it once more.
+    /// Where the session is armed.
+    ///
+    /// No closure: each time one is taken out of a generic type such as `Mutex`, the compiler wraps
+    /// it once more, and a thousand times later it is slow.
     private struct Place {
         weak var workers: FuseWorkers?
         var descriptor: Int32 = -1
