@@ -132,13 +132,17 @@ extension ImageFilesystem {
         into buffer: UnsafeMutableRawBufferPointer,
         answering request: consuming FuseRequest
     ) {
-        switch unsafe readPresent(node, offset, buffer, request.watch) {
+        let watch = request.watch
+        switch unsafe readPresent(node, offset, buffer, watch) {
         case .complete(let count):
             cache.countHit()
             let bytes = unsafe UnsafeRawBufferPointer(rebasing: buffer[..<count])
             request.reply(unsafe RawSpan(_unsafeBytes: bytes))
         case .missing(let inode):
+            // The cache's locks, and a chunk that has come meanwhile, are waited for.
+            watch.leave()
             fetch(inode, offset, buffer.count, request)
+            watch.join()
         case .failed(let failure):
             request.reply(failure)
         }

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,36 +16,15 @@ import judges
 import kernel
 from measuring import Sample, View, measure
 
-# Reads of 4 KiB at places that a fixed seed gives: file, count and threads are arguments.
-RANDOM_READS = """
-import os, random, sys, threading
-path, count, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-def work(seed):
-    chance = random.Random(seed)
-    opened = os.open(path, os.O_RDONLY)
-    os.posix_fadvise(opened, 0, 0, os.POSIX_FADV_RANDOM)
-    pages = os.fstat(opened).st_size // 4096
-    for _ in range(count // threads):
-        os.pread(opened, 4096, chance.randrange(pages) * 4096)
-readers = [threading.Thread(target=work, args=[seed]) for seed in range(threads)]
-[reader.start() for reader in readers]
-[reader.join() for reader in readers]
-"""
-
-# One byte of each of so many pages of a mapped file.
-MAPPED_FAULTS = """
-import mmap, os, random, sys
-opened = open(sys.argv[1], "rb")
-pages = os.fstat(opened.fileno()).st_size // 4096
-mapped = mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ)
-chance = random.Random(1)
-for _ in range(int(sys.argv[2])):
-    mapped[chance.randrange(pages) * 4096]
-"""
+READERS = Path(__file__).with_name("readers.c")
+# Of Debian's libfuse3-dev, which has it from the source package of the same version.
+PASSTHROUGH = Path("/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c")
 
 RANDOM_COUNT = 20_000
 FAULT_COUNT = 2_000
 SMALL_FILES = 10_000
+# What `convert` makes by default.
+CHUNK_SIZE = 1 << 20
 
 
 @contextmanager
@@ -94,6 +73,57 @@ def has_squashfuse() -> bool:
     return all(shutil.which(program) for program in ("squashfuse_ll", "mksquashfs"))
 
 
+@contextmanager
+def passthrough_view(bench, _: Path) -> Iterator[View]:
+    """libfuse's own example of a low-level server, over the unpacked tree."""
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", "fuse3"], check=True, text=True, stdout=subprocess.PIPE
+    ).stdout.split()
+    program = compiled(bench, PASSTHROUGH, ["-D_FILE_OFFSET_BITS=64", *flags])
+    target = bench.fresh("passthrough")
+    target.mkdir()
+    options = f"source={bench.plain},cache=always,timeout=86400"
+    process = subprocess.Popen(
+        # It keeps a descriptor of every file that was looked up.
+        ["sh", "-c", 'ulimit -n "$(ulimit -Hn)"; exec "$@"', "sh",
+         program, "-f", "-o", options, target]
+    )  # fmt: skip
+    try:
+        while not kernel.is_mounted(target):
+            time.sleep(0.01)
+        yield View(target, process.pid)
+    finally:
+        kernel.unmount(target)
+        process.wait()
+
+
+def passthrough_obstacle(files: int) -> str | None:
+    """Why libfuse's example cannot take part; None if it can.
+
+    `files` are as many as the row looks up.
+    """
+    if not PASSTHROUGH.exists():
+        return f"{PASSTHROUGH} is not there: libfuse3-dev, with its documentation"
+    if not shutil.which("cc") or not shutil.which("pkg-config"):
+        return "no C compiler, or no pkg-config"
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and files + 100 > limit:
+        return f"it needs a descriptor for each of {files} files, and may have {limit}"
+    return None
+
+
+def obstacle(bench, row: str, side: str) -> str | None:
+    """Why a side cannot do a row of this image; None if it can."""
+    if "passthrough" not in side:
+        return None
+    return passthrough_obstacle(bench.entries if "find" in row else 0)
+
+
+def entry_count(directory: Path) -> int:
+    """How many entries a tree has."""
+    return sum(len(names) + len(files) for _, names, files in os.walk(directory))
+
+
 def overlaid(view: Callable) -> Callable:
     """A view as containers have it: through an overlay."""
 
@@ -117,16 +147,28 @@ def read_at_random(threads: int) -> Callable:
     """Pages of the largest file, in no order."""
 
     def task(bench, view: View) -> Sample:
-        words = [sys.executable, "-c", RANDOM_READS, largest_file(bench), str(RANDOM_COUNT)]
-        return measure([*words, str(threads)], view)
+        words = [readers(bench), "read", largest_file(bench), str(RANDOM_COUNT), str(threads)]
+        return measure(words, view)
 
     return task
 
 
 def fault_at_random(bench, view: View) -> Sample:
     """Pages of the largest file, mapped."""
-    words = [sys.executable, "-c", MAPPED_FAULTS, largest_file(bench), str(FAULT_COUNT)]
-    return measure(words, view)
+    return measure([readers(bench), "map", largest_file(bench), str(FAULT_COUNT), "1"], view)
+
+
+def readers(bench) -> Path:
+    """The program that reads in no order."""
+    return compiled(bench, READERS, ["-pthread"])
+
+
+def compiled(bench, source: Path, options: list[str]) -> Path:
+    """A C program, compiled once."""
+    program = bench.workspace / source.stem
+    if not program.exists():
+        subprocess.run(["cc", "-O2", source, "-o", program, *options], check=True)
+    return program
 
 
 def read_small_files(bench, view: View) -> Sample:
@@ -141,6 +183,21 @@ def read_small_files(bench, view: View) -> Sample:
                     paths.append(path.relative_to(bench.plain))
         listing.write_bytes(b"".join(os.fsencode(path) + b"\0" for path in paths[:SMALL_FILES]))
     return measure(["xargs", "-0", "-a", listing, "cat", "--"], view)
+
+
+def decompress_chunks(bench) -> Sample:
+    """What a cold sequential read cannot do without, by zstd: the chunks' bytes to a file."""
+    stored, target = bench.workspace / "chunks.zst", bench.workspace / "chunks"
+    if not stored.exists():
+        with open(stored, "wb") as output:
+            for name in bench.big_files.read_bytes().split(b"\0")[:-1]:
+                with open(os.path.join(os.fsencode(bench.plain), name), "rb") as file:
+                    while chunk := file.read(CHUNK_SIZE):
+                        subprocess.run(["zstd", "-qc"], input=chunk, stdout=output, check=True)
+    kernel.drop_page_cache()
+    sample = measure(["zstd", "-d", "-T2", "-q", "-f", stored, "-o", target])
+    target.unlink()
+    return sample
 
 
 def largest_file(bench) -> str:
