@@ -16,8 +16,8 @@ package final class SessionWatch: Sendable {
     private let watchers = Atomic(0)
     /// Where the session is armed.
     ///
-    /// No closure: each time one is taken out of a generic type such as `Monitor`, the compiler wraps
-    /// it once more.
+    /// No closure: each time one is taken out of a generic type such as `Monitor`, the compiler
+    /// wraps it once more, and a thousand times later it is slow.
     private struct Place {
         weak var workers: FuseWorkers?
         var descriptor: Int32 = -1
