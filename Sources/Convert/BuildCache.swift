@@ -88,7 +88,10 @@ enum LayerKey {
             // Another version may compress the same to other bytes.
             lines.append("zstd \(ChunkCompressor.libraryVersion) \(level)")
         }
-        if let prefetch = options.prefetch { lines.append("prefetch \(prefetch.digest)") }
+        // A list without names moves nothing: the layer is the one that no list makes.
+        if let prefetch = options.prefetch, !prefetch.entries.isEmpty {
+            lines.append("prefetch \(prefetch.digest)")
+        }
         return StreamingDigest.digest(of: Array(lines.joined(separator: "\n").utf8))
     }
 }
