@@ -47,6 +47,9 @@ ssize_t clinux_read_uncached(int fd, void *buffer, size_t size, off_t offset) {
 
 ssize_t clinux_read_at_once(int fd, void *buffer, size_t size, off_t offset) {
     struct iovec part = {buffer, size};
+    // What is read ahead meanwhile must not stay in the page cache, either.
+    ssize_t count = preadv2(fd, &part, 1, offset, RWF_NOWAIT | RWF_DONTCACHE);
+    if (count >= 0 || errno != EOPNOTSUPP) return count;
     return preadv2(fd, &part, 1, offset, RWF_NOWAIT);
 }
 
