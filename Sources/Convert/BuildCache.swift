@@ -82,7 +82,7 @@ enum LayerKey {
     ) -> Digest? {
         guard options.dictionary.blobs.isEmpty else { return nil }
         var lines = [
-            "lazypull layer \(form)", layer.digest.oci, diffID.oci, "chunks \(options.chunkSize)",
+            "lazypull layer \(form)", diffID.oci, "chunks \(options.chunkSize)",
         ]
         if let level = options.compressionLevel {
             // Another version may compress the same to other bytes.

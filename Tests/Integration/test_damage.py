@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import time
 import random
 import re
 import shutil
@@ -24,6 +25,9 @@ from scenarios import directory, file, hard_link, symlink
 from workspace import Workspace, wait_until
 
 LARGE = b"d/large"
+
+# Seconds after which a failure is no longer the answer to the same question.
+FORGOTTEN = 0.5
 
 
 def stack() -> Stack:
@@ -160,6 +164,7 @@ def test_corrupt_chunk(
                 direct_read(large)
             assert failure.value.errno == errno.EIO
             wait_until(lambda: len(naming(mounted, name)) >= attempt, "a line that names the blob")
+            time.sleep(FORGOTTEN)
             assert len(naming(mounted, name)) == attempt, mounted.log_lines()
             # Which bytes of the blob, and what is wrong with them.
             (line,) = naming(mounted, name)[attempt - 1 :]
@@ -181,6 +186,7 @@ def test_repaired_chunk(
         with pytest.raises(OSError):
             direct_read(os.path.join(os.fsencode(mounted.path), LARGE))
         damage.flip_file(path, offset)
+        time.sleep(FORGOTTEN)
         tree.assert_same(expected, tree.read(mounted.path))
 
 
