@@ -288,6 +288,8 @@ def test_faults(
                         path.read_bytes()
                     except OSError:
                         pass
+            # A failure is the answer for 0.3 s.
+            time.sleep(0.5)
         tree.assert_same(expected, read_all(mounted.path))
     gateway.behaviour.faults.clear()
     # Uploads.
