@@ -7,7 +7,7 @@ import Testing
 
 @testable import ChunkCache
 
-@Suite("Chunk cache across processes", .timeLimit(.minutes(1)))
+@Suite("Chunk cache across processes", .timeLimit(.minutes(5)))
 struct CachePersistenceTests {
     private let fixture: CacheFixture
     private let blob: TestBlob

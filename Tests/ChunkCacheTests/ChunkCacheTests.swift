@@ -7,7 +7,7 @@ import Testing
 
 @testable import ChunkCache
 
-@Suite("Chunk cache", .timeLimit(.minutes(1)))
+@Suite("Chunk cache", .timeLimit(.minutes(5)))
 struct ChunkCacheTests {
     private let fixture: CacheFixture
     private let blob: TestBlob

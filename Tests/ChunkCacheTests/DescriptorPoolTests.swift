@@ -7,7 +7,7 @@ import Testing
 
 @testable import ChunkCache
 
-@Suite("Descriptor pool", .timeLimit(.minutes(1)))
+@Suite("Descriptor pool", .timeLimit(.minutes(5)))
 struct DescriptorPoolTests {
     private let fixture: CacheFixture
 

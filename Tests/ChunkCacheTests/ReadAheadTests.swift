@@ -6,7 +6,7 @@ import Testing
 
 @testable import ChunkCache
 
-@Suite("Read-ahead", .timeLimit(.minutes(1)))
+@Suite("Read-ahead", .timeLimit(.minutes(5)))
 struct ReadAheadTests {
     private let fixture: CacheFixture
 

@@ -7,7 +7,7 @@ import Testing
 
 @testable import ChunkCache
 
-@Suite("Whole blobs and wrong servers", .timeLimit(.minutes(1)))
+@Suite("Whole blobs and wrong servers", .timeLimit(.minutes(5)))
 struct WholeBlobTests {
     private let fixture: CacheFixture
     private let blob: TestBlob

@@ -6,7 +6,7 @@ import Testing
 
 @testable import ChunkCache
 
-@Suite("Chunks of zeros", .timeLimit(.minutes(1)))
+@Suite("Chunks of zeros", .timeLimit(.minutes(5)))
 struct ZeroChunkTests {
     private let fixture: CacheFixture
     private let noise: TestBlob

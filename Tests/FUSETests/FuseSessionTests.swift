@@ -10,7 +10,7 @@ import Testing
     "FUSE session",
     .enabled(if: canMount, "needs root and /dev/fuse"),
     .serialized,
-    .timeLimit(.minutes(1))
+    .timeLimit(.minutes(5))
 )
 struct FuseSessionTests {
     @Test func showsAttributesThroughTheKernel() throws {

@@ -10,7 +10,7 @@ import Testing
     "Parked requests",
     .enabled(if: canMount, "needs root and /dev/fuse"),
     .serialized,
-    .timeLimit(.minutes(1))
+    .timeLimit(.minutes(5))
 )
 struct ParkedRequestTests {
     /// How a program reads.

@@ -3,7 +3,7 @@
 import Linux
 import Testing
 
-@Suite("Threads", .timeLimit(.minutes(1)))
+@Suite("Threads", .timeLimit(.minutes(5)))
 struct ThreadsTests {
     @Test func aMonitorGivesUpWhenTheTimeIsOver() {
         let monitor = Monitor(0)

@@ -73,7 +73,7 @@ final class TestDirectory {
     "Mounted image",
     .enabled(if: canMount, "needs root and /dev/fuse"),
     .serialized,
-    .timeLimit(.minutes(1))
+    .timeLimit(.minutes(5))
 )
 struct ImageFilesystemTests {
     @Test func showsTheTreeOfTheImage() throws {
