@@ -48,9 +48,9 @@ struct ReadAheadTests {
         let cache = try cache(11_000)
         let cached = try fixture.open(blob, cache, source)
         #expect(try fixture.read(1, of: blob, cached, cache) == blob.contents[1])
-        let first = try #require(source.ranges.first)
-        #expect(first.lowerBound == Int(blob.chunks[1].compressedOffset.bytes))
-        #expect(first.upperBound == Int(blob.chunks[5].compressedOffset.bytes))
+        // What lies around may have been asked for at the same moment, and be noted first.
+        let start = Int(blob.chunks[1].compressedOffset.bytes)
+        #expect(source.ranges.contains(start..<Int(blob.chunks[5].compressedOffset.bytes)))
         // And when there was time for it, what lies around.
         wait(for: 0..<6, of: cached)
         cache.close()
