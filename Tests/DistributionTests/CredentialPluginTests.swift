@@ -2,6 +2,7 @@
 
 import Content
 import Glibc
+import Linux
 import OCI
 import TestSupport
 import Testing
@@ -34,6 +35,7 @@ struct CredentialPluginTests: ~Copyable {
     /// A program that notes each run and answers with the auth.
     private func plugin(
         _ auth: String,
+        name: String = "plugin",
         keyType: String = "Image",
         duration: String? = nil,
         kind: String = "CredentialProviderResponse",
@@ -51,8 +53,8 @@ struct CredentialPluginTests: ~Copyable {
             \(answer)
             END
             """
-        directory.write("plugin", Array(script.utf8))
-        let code = unsafe chmod("\(directory.path)/plugin", 0o755)
+        directory.write(name, Array(script.utf8))
+        let code = unsafe chmod("\(directory.path)/\(name)", 0o755)
         #expect(code == 0)
     }
 
@@ -104,6 +106,40 @@ struct CredentialPluginTests: ~Copyable {
             #expect(found == .password(user: "u", secret: Self.secret))
         }
         #expect(runs.count == 2 * count)
+    }
+
+    @Test func aProgramThatHangsStopsNoOther() throws {
+        let gate = "\(directory.path)/gate"
+        #expect(unsafe mkfifo(gate, 0o600) == 0)
+        plugin(Self.auth)
+        // Says that it runs, and ends when it may.
+        plugin(
+            #"{"slow.example.com":{"username":"s","password":"1"}}"#,
+            name: "slow",
+            tail: "echo > \(gate); cat \(gate) > \(directory.path)/end"
+        )
+        let second = """
+            - name: slow
+              matchImages:
+                - slow.example.com
+              defaultCacheDuration: "1h"
+              apiVersion: credentialprovider.kubelet.k8s.io/v1
+            """
+        let plugins = plugins(Self.yaml + "\n" + second)
+        let threads = ThreadGroup()
+        let slow = Monitor<Credential?>(nil)
+        try threads.start(name: "asks slow") {
+            let found = try? plugins.find("slow.example.com", "app")
+            slow.update { $0 = found }
+        }
+        _ = try FileSystem.contents(of: gate)
+        let found = try plugins.find("a.dkr.example.com", "app")
+        #expect(found == .password(user: "u", secret: Self.secret))
+        #expect(slow.update { $0 } == nil)
+        let opened = try OwnedDescriptor.open(gate, O_WRONLY)
+        _ = consume opened
+        threads.wait()
+        #expect(slow.update { $0 } == .password(user: "s", secret: "1"))
     }
 
     @Test func theClosestOfSeveralIsTaken() throws {
