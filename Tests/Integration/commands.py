@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import signal
@@ -156,8 +157,18 @@ class Mounted:
 
     def unmount(self) -> dict[str, int]:
         """umount(2), the end of the process, and its last statistics."""
-        kernel.unmount(self.path)
+        # A child that another thread is just starting has all our files until it executes.
+        wait_until(self._is_unmounted, f"the end of the last use of {self.path}")
         return self._ended()
+
+    def _is_unmounted(self) -> bool:
+        try:
+            kernel.unmount(self.path)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            return False
+        return True
 
     def end(self, number: signal.Signals) -> dict[str, int]:
         """A signal, the end of the process, and its last statistics."""
