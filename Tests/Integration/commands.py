@@ -200,7 +200,8 @@ class Mounted:
 
     def _ended(self) -> dict[str, int]:
         _, errors = self.process.communicate(timeout=LIMIT)
-        assert self.process.returncode == EXIT_DONE, errors
+        ending = f"ended with {self.process.returncode}: {errors}{self.log_lines()[-5:]}"
+        assert self.process.returncode == EXIT_DONE, ending
         assert not kernel.is_mounted(self.path), "the process has ended, the mount has not"
         return _statistics(self._statistics_lines()[-1])
 
