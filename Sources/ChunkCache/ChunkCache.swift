@@ -244,9 +244,8 @@ package final class ChunkCache: Sendable {
     /// - Parameters:
     ///   - slices: the parts of chunks that the read needs; what they leave out reads as zeros.
     ///   - byteCount: the length of the answer: at most 1 MiB.
-    ///   - lastChunk: the index of the file's last chunk, if the chunks from the last slice's to it
-    ///     follow each other in their blob: as far as a sequential reader's chunks are fetched
-    ///     ahead; nil for nothing ahead.
+    ///   - lastChunk: the index up to which the chunks of its blob, from the last slice's on, are the
+    ///     file's: as far as a sequential reader's are fetched ahead; nil for nothing ahead.
     ///   - waiter: gets the bytes or the error, exactly once.
     package func fetch(
         _ slices: [CachedSlice],

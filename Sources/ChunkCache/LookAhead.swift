@@ -54,7 +54,7 @@ struct SequentialReaders {
     private struct Reader {
         /// The first chunk that was not asked for on its behalf.
         var next = 0
-        /// The last chunk of its file.
+        /// The last chunk of its file, as far as its last miss could tell.
         var last = -1
         /// The length of the last window.
         var window: UInt64 = 0
@@ -77,7 +77,7 @@ struct SequentialReaders {
     /// - Parameters:
     ///   - chunks: those it needs, of this blob.
     ///   - next: the first chunk that the request for them does not ask for.
-    ///   - last: the last chunk of the file.
+    ///   - last: the chunk up to which they are the file's.
     ///   - limit: the longest window, in bytes of content.
     /// - Returns: what to fetch ahead; nil for nothing.
     mutating func missed(
@@ -93,7 +93,7 @@ struct SequentialReaders {
             return advance(index, limit)
         }
         // Another read of what was asked for already starts nothing new.
-        guard !readers.contains(where: { $0.last == last && $0.next == next }) else { return nil }
+        guard !readers.contains(where: { $0.next == next }) else { return nil }
         guard next <= last else { return nil }
         guard let oldest = readers.indices.min(by: { readers[$0].lastUse < readers[$1].lastUse })
         else { return nil }

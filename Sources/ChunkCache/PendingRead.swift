@@ -49,8 +49,8 @@ final class PendingRead: Sendable {
     let slices: [CachedSlice]
     let byteCount: Int
     let waiter: any ReadWaiter
-    /// The last chunk of the file, if the chunks from the last slice's to it follow each other in
-    /// their blob; nil if not, or if nobody knows.
+    /// The chunk up to which those of its blob, from the last slice's on, are the file's; nil if
+    /// nobody knows.
     let lastChunk: Int?
     /// How many times it may still be begun anew, when a chunk vanishes between fetch and answer.
     let attemptsLeft: Int

@@ -205,7 +205,9 @@ extension ImageFilesystem {
                     last = slice.chunk
                     done += Int(slice.count)
                 }
-                lastChunk = try Self.lastChunk(of: inode, from: last, at: offset, done, tree)
+                guard let last, done > 0 else { return }
+                let position = (offset + UInt64(done) - 1) / UInt64(tree.layout.chunkSize)
+                lastChunk = Int(try tree.lastChunk(of: inode, from: position, last))
             }
         } catch {
             return request.reply(failure("read", inode.nid, error))
@@ -217,25 +219,6 @@ extension ImageFilesystem {
             lastChunk: lastChunk,
             for: ParkedRead(request: parked)
         )
-    }
-
-    /// The index of the file's last chunk, if those from a read's last one to it follow each other
-    /// in one blob, as they do unless some of them were known before.
-    private static func lastChunk(
-        of inode: Inode,
-        from chunk: ChunkAddress?,
-        at offset: UInt64,
-        _ count: Int,
-        _ tree: borrowing Bootstrap
-    ) throws(ContentError) -> Int? {
-        let total = tree.chunkCount(of: inode)
-        guard let chunk, count > 0, total > 0 else { return nil }
-        let position = (offset + UInt64(count) - 1) / UInt64(tree.layout.chunkSize)
-        let (last, _) = try tree.chunk(total - 1, of: inode)
-        guard last.blob == chunk.blob, position < total,
-            UInt64(chunk.index) + (total - 1 - position) == UInt64(last.index)
-        else { return nil }
-        return Int(last.index)
     }
 
     private func cachedSlice(_ slice: ChunkSlice, at place: Int) -> CachedSlice {

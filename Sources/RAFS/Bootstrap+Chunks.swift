@@ -59,6 +59,39 @@ extension Bootstrap {
         )
     }
 
+    /// The index of a chunk up to which a blob's chunks, from one of a file on, are all the file's.
+    ///
+    /// Chunks are numbered in the order in which files have them first. So if two chunks of a file
+    /// are no farther apart in their blob than in the file, all between them belong to it; what the
+    /// file has besides, it has twice or shares with others. Where its last chunk tells nothing, one
+    /// half as far away is asked, and so on.
+    ///
+    /// - Parameters:
+    ///   - inode: the file.
+    ///   - position: the first chunk's position in the file, from 0.
+    ///   - first: its address.
+    /// - Returns: the last chunk's index in the same blob; at least that of the first.
+    /// - Throws: `ContentError` if the file's chunk indexes are malformed.
+    package func lastChunk(
+        of inode: Inode,
+        from position: UInt64,
+        _ first: ChunkAddress
+    ) throws(ContentError) -> UInt32 {
+        let count = chunkCount(of: inode)
+        guard position < count else { return first.index }
+        var distance = count - 1 - position
+        while distance > 0 {
+            let (last, _) = try chunk(position + distance, of: inode)
+            if last.blob == first.blob, last.index > first.index,
+                UInt64(last.index - first.index) <= distance
+            {
+                return last.index
+            }
+            distance /= 2
+        }
+        return first.index
+    }
+
     /// Calls the body for every slice of a range of a regular file, in file order.
     ///
     /// - Parameters:

@@ -176,6 +176,35 @@ struct WriterTests {
         #expect(formats == [0x22, 0x20, 0x20])
     }
 
+    @Test(
+        arguments: [
+            // Chunks, the position of the first, and the last that is the file's.
+            ([0, 1, 2, 3], 0, 3), ([0, 1, 2, 3], 3, 3),
+            // One that the file has twice, on the way and at its end.
+            ([0, 1, 0, 2, 3], 1, 3), ([0, 1, 2, 3, 4, 0], 0, 2),
+            // Some that another file had first.
+            ([100, 101, 7, 102, 103], 0, 103), ([7, 100, 101], 0, 7), ([7, 8, 100, 101], 0, 8),
+        ] as [([UInt32], UInt64, UInt32)]
+    )
+    func filesTellHowFarTheirChunksGo(
+        _ chunks: [UInt32],
+        _ position: UInt64,
+        _ last: UInt32
+    )
+        throws
+    {
+        var tree = FileTree()
+        var file = Images.file(0..<chunks.count)
+        file.chunks = chunks.map { ChunkAddress(blob: 0, index: $0) }
+        Images.add(FileName("a"), file, of: &tree)
+        let image = try Images.bootstrap(tree)
+        let view = Bootstrap(bytes: image.rawSpan, layout: try BootstrapLayout(image.rawSpan))
+        let name = Array("a".utf8)
+        let inode = try view.inode(#require(try view.lookup(name.rawSpan, in: view.root())))
+        let first = ChunkAddress(blob: 0, index: chunks[Int(position)])
+        #expect(try view.lastChunk(of: inode, from: position, first) == last)
+    }
+
     @Test func whatCannotBeStoredIsNamed() {
         func message(_ node: FileTree.Node, _ name: FileName = FileName("f")) -> String? {
             var tree = FileTree()
