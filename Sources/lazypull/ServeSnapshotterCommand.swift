@@ -33,18 +33,10 @@ enum ServeSnapshotterCommand {
         value: OptionValue("SOCKET", .file, fallback: "\(runDirectory)/admin.sock"),
         help: "Tell health, metrics and state on the unix socket SOCKET."
     )
-    private static let logLevel = Option(
-        "log-level",
-        value: OptionValue(
-            "LEVEL",
-            .choice(LogLevel.allCases.map(\.name)),
-            fallback: LogLevel.info.name
-        ),
-        help: "Log events that matter at least this much."
-    )
-
     /// What a configuration file may give defaults of.
-    private static let configurable = [root, address, adminAddress, logLevel]
+    private static let configurable = [
+        root, address, adminAddress, LogOptions.level, LogOptions.format,
+    ]
 
     static let applet = Applet(
         syntax: Syntax(
@@ -64,15 +56,12 @@ enum ServeSnapshotterCommand {
         )
     }
 
-    private static func level(_ arguments: ParsedArguments) -> LogLevel {
-        arguments.text(logLevel).flatMap(LogLevel.init(name:)) ?? .info
-    }
-
     /// To the journal where the service manager connects standard error with it, else there.
-    private static func logger(_ level: LogLevel) -> Logger {
+    private static func logger(_ arguments: ParsedArguments) -> Logger {
+        let level = LogOptions.level(arguments)
         guard CurrentProcess.environment("JOURNAL_STREAM") != nil,
             let journal = Logger(level: level, journal: nil)
-        else { return Logger(level: level) }
+        else { return Logger(level: level, format: LogOptions.format(arguments)) }
         return journal
     }
 
@@ -98,7 +87,7 @@ enum ServeSnapshotterCommand {
         }
         let address = try socketPath(arguments, address)
         let adminAddress = try socketPath(arguments, adminAddress)
-        let log = logger(level(arguments))
+        let log = logger(arguments)
         // Before any thread is started.
         let signals = try SignalDescriptor([SIGTERM, SIGINT, SIGHUP])
         let snapshotter = try Snapshotter(root: rootPath, logger: log)
@@ -122,10 +111,12 @@ enum ServeSnapshotterCommand {
         return .done
     }
 
-    /// Takes over what may change while the service runs: the level of the log.
+    /// Takes over what may change while the service runs: the level of the log and its format.
     private static func reload(_ given: ParsedArguments, _ log: Logger) {
         do {
-            log.setLevel(level(try configured(given)))
+            let arguments = try configured(given)
+            log.setFormat(LogOptions.format(arguments))
+            log.setLevel(LogOptions.level(arguments))
             log.info("configuration read again")
         } catch {
             log.error("the configuration stays as it was: \(Failure(error).message)")

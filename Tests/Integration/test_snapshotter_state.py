@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ from workspace import LIMIT, Workspace, wait_until
 class Service:
     """The snapshotter on `root` in the workspace, with its log in `log`."""
 
-    def __init__(self, binary: Path, workspace: Workspace, address: str = "socket") -> None:
+    def __init__(
+        self, binary: Path, workspace: Workspace, address: str = "socket", *options: str | Path
+    ) -> None:
         self.root = workspace / "root"
         self.socket = workspace / address
         self.log_path = workspace / "log"
@@ -29,7 +32,7 @@ class Service:
             self.process = workspace.start(
                 [binary, "serve-snapshotter", "--config", "/dev/null", "--root", self.root,
                  "--address", self.socket, "--admin-address", workspace / "admin",
-                 "--log-level", "info"],
+                 "--log-level", "info", *options],
                 stdout=log, stderr=log,
             )  # fmt: skip
 
@@ -57,6 +60,19 @@ class Service:
         self.process.wait(LIMIT)
         if number == signal.SIGTERM:
             assert self.process.returncode == 0, self.log
+
+
+def test_the_log_in_json(binary: Path, workspace: Workspace) -> None:
+    service = Service(binary, workspace, "socket", "--log-format=json").started()
+    service.stop()
+    events = [json.loads(line) for line in service.log.splitlines()]
+    assert [event["msg"] for event in events if event["level"] == "info"] == [
+        "serving", "stopping", "stopped",
+    ]  # fmt: skip
+    assert all(datetime.fromisoformat(event["time"]).utcoffset() == timedelta() for event in events)
+    serving = next(event for event in events if event["msg"] == "serving")
+    assert serving["root"] == str(service.root)
+    assert list(serving)[:3] == ["time", "level", "msg"]
 
 
 def write_snapshot(root: Path, number: int, parent: int | None = None) -> None:
