@@ -33,10 +33,10 @@ enum ServeSnapshotterCommand {
         value: OptionValue("SOCKET", .file, fallback: "\(runDirectory)/admin.sock"),
         help: "Tell health, metrics and state on the unix socket SOCKET."
     )
+    /// What holds as long as the service runs.
+    private static let fixed = [root, address, adminAddress]
     /// What a configuration file may give defaults of.
-    private static let configurable = [
-        root, address, adminAddress, LogOptions.level, LogOptions.format,
-    ]
+    private static let configurable = fixed + [LogOptions.level, LogOptions.format]
 
     static let applet = Applet(
         syntax: Syntax(
@@ -96,7 +96,7 @@ enum ServeSnapshotterCommand {
         let server = try SnapshotsServer(snapshotter, address: address, observer: calls, log: log)
         log.info("serving", ["address": address, "root": rootPath, "admin": adminAddress])
         ServiceNotifier.send(ServiceNotifier.ready)
-        while try signals.next() == SIGHUP { reload(given, log) }
+        while try signals.next() == SIGHUP { reload(given, started: arguments, log) }
         ServiceNotifier.send(ServiceNotifier.stopping)
         log.info("stopping")
         let isQuiet = server.stop(graceMilliseconds: graceMilliseconds)
@@ -111,15 +111,30 @@ enum ServeSnapshotterCommand {
         return .done
     }
 
-    /// Takes over what may change while the service runs: the level of the log and its format.
-    private static func reload(_ given: ParsedArguments, _ log: Logger) {
+    /// Takes over what may change while the service runs, the log's level and format, and names what
+    /// would change with the next start.
+    ///
+    /// A configuration that is wrong changes nothing.
+    private static func reload(
+        _ given: ParsedArguments,
+        started: ParsedArguments,
+        _ log: Logger
+    ) {
+        let arguments: ParsedArguments
         do {
-            let arguments = try configured(given)
-            log.setFormat(LogOptions.format(arguments))
-            log.setLevel(LogOptions.level(arguments))
-            log.info("configuration read again")
+            arguments = try configured(given)
         } catch {
             log.error("the configuration stays as it was: \(Failure(error).message)")
+            return
         }
+        log.setFormat(LogOptions.format(arguments))
+        log.setLevel(LogOptions.level(arguments))
+        log.info("configuration read again")
+        let changed = fixed.filter { arguments.text($0) != started.text($0) }.map(\.name)
+        guard !changed.isEmpty else { return }
+        log.warning(
+            "what has changed takes effect when the service is started again",
+            ["keys": changed.joined(separator: ", ")]
+        )
     }
 }
