@@ -6,22 +6,27 @@
 import Glibc
 import Synchronization
 
-/// Writes events, from any thread, as lines of text to one descriptor, or to the journal.
+/// Writes events, from any thread, as lines to one descriptor, or to the journal.
 ///
 /// A line is one write(2), so that lines of several processes that append to one file do not mix.
 /// An event below the level costs one comparison: its message and fields are not made.
 package final class Logger: Sendable {
     /// The level's raw value.
     private let threshold: Atomic<UInt8>
+    /// The raw value of the lines' format.
+    private let format: Atomic<UInt8>
     private let output: Mutex<Int32>
     private let isOwner: Bool
     private let isJournal: Bool
 
     /// A logger to standard error.
     ///
-    /// - Parameter level: the most talkative level that is written.
-    package init(level: LogLevel) {
+    /// - Parameters:
+    ///   - level: the most talkative level that is written.
+    ///   - format: what the lines look like.
+    package init(level: LogLevel, format: LogFormat = .text) {
         threshold = Atomic(level.rawValue)
+        self.format = Atomic(format.rawValue)
         output = Mutex(STDERR_FILENO)
         isOwner = false
         isJournal = false
@@ -31,9 +36,11 @@ package final class Logger: Sendable {
     ///
     /// - Parameters:
     ///   - level: the most talkative level that is written.
+    ///   - format: what the lines look like.
     ///   - descriptor: the descriptor's number, given away by the caller.
-    package init(level: LogLevel, owning descriptor: Int32) {
+    package init(level: LogLevel, format: LogFormat = .text, owning descriptor: Int32) {
         threshold = Atomic(level.rawValue)
+        self.format = Atomic(format.rawValue)
         output = Mutex(descriptor)
         isOwner = true
         isJournal = false
@@ -47,6 +54,7 @@ package final class Logger: Sendable {
     package init?(level: LogLevel, journal path: String?) {
         guard let socket = Journal.connect(path ?? Journal.path) else { return nil }
         threshold = Atomic(level.rawValue)
+        format = Atomic(LogFormat.text.rawValue)
         output = Mutex(socket)
         isOwner = true
         isJournal = true
@@ -65,6 +73,11 @@ package final class Logger: Sendable {
     /// Changes the most talkative level that is written.
     package func setLevel(_ level: LogLevel) {
         threshold.store(level.rawValue, ordering: .relaxed)
+    }
+
+    /// Changes what the lines look like; the journal gets none, and nothing changes there.
+    package func setFormat(_ format: LogFormat) {
+        self.format.store(format.rawValue, ordering: .relaxed)
     }
 
     /// Logs that something asked for did not happen.
@@ -113,10 +126,13 @@ package final class Logger: Sendable {
         _ fields: @autoclosure () -> LogFields = [:]
     ) {
         guard writes(level) else { return }
-        let line =
-            isJournal
-            ? Journal.entry(level, message(), fields())
-            : LogLine.text(level, message(), fields(), at: Timestamp())
+        let line: [UInt8]
+        if isJournal {
+            line = Journal.entry(level, message(), fields())
+        } else {
+            let format = LogFormat(rawValue: format.load(ordering: .relaxed)) ?? .text
+            line = format.line(level, message(), fields(), at: Timestamp())
+        }
         // The lock only keeps the rest of a line that a pipe took in part behind its beginning.
         output.withLock { Self.write(line, to: $0) }
     }

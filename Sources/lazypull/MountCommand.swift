@@ -50,16 +50,6 @@ enum MountCommand {
         ),
         help: "Append the log to FILE."
     )
-    private static let logLevel = Option(
-        "log-level",
-        value: OptionValue(
-            "LEVEL",
-            .choice(LogLevel.allCases.map(\.name)),
-            fallback: LogLevel.info.name
-        ),
-        help: "Log events that matter at least this much."
-    )
-
     /// What mount(8) asks for beside what this applet's own options are.
     private static let restrictions = Option(
         "restrict",
@@ -79,7 +69,7 @@ enum MountCommand {
         ] + LimitOptions.ofTrees + [
             foreground, cacheDirectory, readAhead, readDeadline,
         ] + RegistryOptions.all + [
-            logFile, logLevel, ConfigurationOptions.file, restrictions,
+            logFile, LogOptions.level, LogOptions.format, ConfigurationOptions.file, restrictions,
         ],
         operands: [
             Operand("IMAGE", SharedOptions.image, help: "The converted image."),
@@ -90,14 +80,15 @@ enum MountCommand {
     /// What a configuration file may give defaults of: what is not about one image or one call.
     private static let configurable =
         LimitOptions.ofTrees + [cacheDirectory, readAhead, readDeadline] + RegistryOptions.all
-        + [logFile, logLevel]
+        + [logFile, LogOptions.level, LogOptions.format]
 
     /// The log the options ask for.
     private static func logger(
         _ arguments: ParsedArguments,
         _ cacheDirectory: String
     ) throws -> Logger {
-        let level = arguments.text(logLevel).flatMap(LogLevel.init(name:)) ?? .info
+        let level = LogOptions.level(arguments)
+        let format = LogOptions.format(arguments)
         var path = arguments.text(logFile)
         if path == nil, !arguments.has(foreground) {
             // A daemon has no terminal to complain on, and what goes wrong must be found somewhere.
@@ -105,9 +96,9 @@ enum MountCommand {
             try FileSystem.makeDirectories(cacheDirectory, mode: 0o700)
             path = "\(cacheDirectory)/mount.log"
         }
-        guard let path else { return Logger(level: level) }
+        guard let path else { return Logger(level: level, format: format) }
         let file = try FileSystem.openForAppending(path)
-        return Logger(level: level, owning: file.release())
+        return Logger(level: level, format: format, owning: file.release())
     }
 
     /// Where chunks are kept if nothing else is said.

@@ -11,8 +11,8 @@ enum MountHelper {
     /// Options of `lazypull mount` that may stand behind -o, with their values.
     private static let valued = [
         "cache-dir", "config", "credential-provider-bin-dir", "credential-provider-config",
-        "hosts-dir", "layers", "log-file", "log-level", "max-depth", "max-entries", "platform",
-        "read-ahead", "read-deadline",
+        "hosts-dir", "layers", "log-file", "log-format", "log-level", "max-depth", "max-entries",
+        "platform", "read-ahead", "read-deadline",
     ]
     /// What mount(8) hands on and does not concern a file system that is only read, whose times
     /// never change.

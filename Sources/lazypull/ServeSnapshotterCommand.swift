@@ -33,18 +33,10 @@ enum ServeSnapshotterCommand {
         value: OptionValue("SOCKET", .file, fallback: "\(runDirectory)/admin.sock"),
         help: "Tell health, metrics and state on the unix socket SOCKET."
     )
-    private static let logLevel = Option(
-        "log-level",
-        value: OptionValue(
-            "LEVEL",
-            .choice(LogLevel.allCases.map(\.name)),
-            fallback: LogLevel.info.name
-        ),
-        help: "Log events that matter at least this much."
-    )
-
+    /// What holds as long as the service runs.
+    private static let fixed = [root, address, adminAddress]
     /// What a configuration file may give defaults of.
-    private static let configurable = [root, address, adminAddress, logLevel]
+    private static let configurable = fixed + [LogOptions.level, LogOptions.format]
 
     static let applet = Applet(
         syntax: Syntax(
@@ -64,15 +56,12 @@ enum ServeSnapshotterCommand {
         )
     }
 
-    private static func level(_ arguments: ParsedArguments) -> LogLevel {
-        arguments.text(logLevel).flatMap(LogLevel.init(name:)) ?? .info
-    }
-
     /// To the journal where the service manager connects standard error with it, else there.
-    private static func logger(_ level: LogLevel) -> Logger {
+    private static func logger(_ arguments: ParsedArguments) -> Logger {
+        let level = LogOptions.level(arguments)
         guard CurrentProcess.environment("JOURNAL_STREAM") != nil,
             let journal = Logger(level: level, journal: nil)
-        else { return Logger(level: level) }
+        else { return Logger(level: level, format: LogOptions.format(arguments)) }
         return journal
     }
 
@@ -98,7 +87,7 @@ enum ServeSnapshotterCommand {
         }
         let address = try socketPath(arguments, address)
         let adminAddress = try socketPath(arguments, adminAddress)
-        let log = logger(level(arguments))
+        let log = logger(arguments)
         // Before any thread is started.
         let signals = try SignalDescriptor([SIGTERM, SIGINT, SIGHUP])
         let snapshotter = try Snapshotter(root: rootPath, logger: log)
@@ -107,7 +96,7 @@ enum ServeSnapshotterCommand {
         let server = try SnapshotsServer(snapshotter, address: address, observer: calls, log: log)
         log.info("serving", ["address": address, "root": rootPath, "admin": adminAddress])
         ServiceNotifier.send(ServiceNotifier.ready)
-        while try signals.next() == SIGHUP { reload(given, log) }
+        while try signals.next() == SIGHUP { reload(given, started: arguments, log) }
         ServiceNotifier.send(ServiceNotifier.stopping)
         log.info("stopping")
         let isQuiet = server.stop(graceMilliseconds: graceMilliseconds)
@@ -122,13 +111,30 @@ enum ServeSnapshotterCommand {
         return .done
     }
 
-    /// Takes over what may change while the service runs: the level of the log.
-    private static func reload(_ given: ParsedArguments, _ log: Logger) {
+    /// Takes over what may change while the service runs, the log's level and format, and names what
+    /// would change with the next start.
+    ///
+    /// A configuration that is wrong changes nothing.
+    private static func reload(
+        _ given: ParsedArguments,
+        started: ParsedArguments,
+        _ log: Logger
+    ) {
+        let arguments: ParsedArguments
         do {
-            log.setLevel(level(try configured(given)))
-            log.info("configuration read again")
+            arguments = try configured(given)
         } catch {
             log.error("the configuration stays as it was: \(Failure(error).message)")
+            return
         }
+        log.setFormat(LogOptions.format(arguments))
+        log.setLevel(LogOptions.level(arguments))
+        log.info("configuration read again")
+        let changed = fixed.filter { arguments.text($0) != started.text($0) }.map(\.name)
+        guard !changed.isEmpty else { return }
+        log.warning(
+            "what has changed takes effect when the service is started again",
+            ["keys": changed.joined(separator: ", ")]
+        )
     }
 }

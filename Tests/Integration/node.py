@@ -79,6 +79,12 @@ PROXY = """\
   address = "{address}"
 """
 
+# 1.6 knows no such table, and passes it over.
+EXPORTS = """\
+  [proxy_plugins.{name}.exports]
+    root = "{root}"
+"""
+
 # A tester's root may lack the right to lower an oom_score_adj.
 CRI_2 = """\
 [plugins."io.containerd.grpc.v1.cri"]
@@ -115,11 +121,12 @@ class Node:
         pause: str = "",
         snapshotter: str = "overlayfs",
         address: Path | None = None,
+        snapshots: Path | None = None,
     ) -> None:
         """Starts the node without its daemons.
 
         `pause` names the image of pods' first processes; `address` is the socket on which the
-        snapshotter will answer, unless it is one of containerd's own.
+        snapshotter will answer, unless it is one of containerd's own, and `snapshots` its root.
         """
         self.path = workspace.directory(f"node-{release.suite}")
         self.release = release
@@ -135,6 +142,8 @@ class Node:
         text = GENERAL.format(**values)
         if address:
             text += PROXY.format(name=snapshotter, address=address)
+            if snapshots:
+                text += EXPORTS.format(name=snapshotter, root=snapshots)
         text += (CRI_3 if release.configuration == 3 else CRI_2).format(**values)
         self.directory("cni")
         (self.path / "config.toml").write_text(text)

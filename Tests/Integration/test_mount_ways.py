@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -165,6 +166,22 @@ def test_configuration(
     wait_until(lambda: not workspace.processes(), "the daemon to end")
     assert list((workspace / "cache").glob("blobs/*/data"))
     assert " mounted " in (workspace / "log").read_text()
+
+
+def test_log_in_json(image: ConvertedImage, helper: Path, workspace: Workspace) -> None:
+    """Every line of a daemon's log is an object, whatever name the mount point has."""
+    target = workspace.directory('ta"r\\g\x1bet')
+    options = f"cache-dir={workspace.path}/cache,log-file={workspace.path}/log,log-format=json"
+    subprocess.run([helper, image.reference, target, "-o", options], check=True, timeout=LIMIT)
+    assert (target / "upper").read_bytes()
+    kernel.unmount(target)
+    wait_until(lambda: not workspace.processes(), "the daemon to end")
+    events = [json.loads(line) for line in (workspace / "log").read_bytes().splitlines()]
+    assert all({"time", "level", "msg"} <= event.keys() for event in events)
+    statistics = [event for event in events if event["msg"] == "statistics"]
+    assert int(statistics[-1]["reads"]) > 0
+    mounted = next(event for event in events if event["msg"] == "mounted")
+    assert mounted["path"] == str(target)
 
 
 @pytest.mark.parametrize(

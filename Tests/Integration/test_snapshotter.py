@@ -30,8 +30,9 @@ class Served:
         self.pause, self.app = registry.push(layout, "pause"), registry.push(layout, "app")
         self.socket, self.admin = workspace / "snapshotter", workspace / "admin"
         self.node = Node(
-            workspace, release, pause=self.pause, snapshotter="lazypull", address=self.socket
-        )
+            workspace, release, pause=self.pause, snapshotter="lazypull", address=self.socket,
+            snapshots=workspace / "root",
+        )  # fmt: skip
         # Where a node with another root finds it, too.
         self.binary = Path(shutil.copy(binary, workspace / "lazypull"))
         with open(workspace / "log", "wb") as log:
@@ -67,6 +68,21 @@ def test_a_pod_runs(release: Release, binary: Path, workspace: Workspace) -> Non
         assert served.status()["snapshots"]["active"] == 2
     cri.remove_image(image)
     wait_until(lambda: served.status()["snapshots"]["active"] == 0, "snapshots to go")
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.suite)
+def test_images_are_on_the_file_system_of_the_root(
+    release: Release, binary: Path, workspace: Workspace
+) -> None:
+    """What kubelet watches the free space of, where containerd can be told.
+
+    1.6 takes a snapshotter for a plug-in of its own, with a directory below containerd's root.
+    """
+    served = Served(binary, workspace, release)
+    expected = workspace / "root"
+    if release == CONTAINERD_16:
+        expected = served.node.path / "root" / "io.containerd.snapshotter.v1.lazypull"
+    assert served.node.cri().image_filesystems() == [str(expected)]
 
 
 def test_ctr_pulls_runs_commits_and_removes(binary: Path, workspace: Workspace) -> None:

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ from workspace import LIMIT, Workspace, wait_until
 class Service:
     """The snapshotter on `root` in the workspace, with its log in `log`."""
 
-    def __init__(self, binary: Path, workspace: Workspace, address: str = "socket") -> None:
+    def __init__(
+        self, binary: Path, workspace: Workspace, address: str = "socket", *options: str | Path
+    ) -> None:
         self.root = workspace / "root"
         self.socket = workspace / address
         self.log_path = workspace / "log"
@@ -29,7 +32,7 @@ class Service:
             self.process = workspace.start(
                 [binary, "serve-snapshotter", "--config", "/dev/null", "--root", self.root,
                  "--address", self.socket, "--admin-address", workspace / "admin",
-                 "--log-level", "info"],
+                 "--log-level", "info", *options],
                 stdout=log, stderr=log,
             )  # fmt: skip
 
@@ -57,6 +60,79 @@ class Service:
         self.process.wait(LIMIT)
         if number == signal.SIGTERM:
             assert self.process.returncode == 0, self.log
+
+
+def test_the_log_in_json(binary: Path, workspace: Workspace) -> None:
+    service = Service(binary, workspace, "socket", "--log-format=json").started()
+    service.stop()
+    events = [json.loads(line) for line in service.log.splitlines()]
+    assert [event["msg"] for event in events if event["level"] == "info"] == [
+        "serving", "stopping", "stopped",
+    ]  # fmt: skip
+    assert all(datetime.fromisoformat(event["time"]).utcoffset() == timedelta() for event in events)
+    serving = next(event for event in events if event["msg"] == "serving")
+    assert serving["root"] == str(service.root)
+    assert list(serving)[:3] == ["time", "level", "msg"]
+
+
+def test_what_can_be_is_reloaded(binary: Path, workspace: Workspace) -> None:
+    """The log changes at once; what needs a restart is named, and a wrong file changes nothing."""
+    configuration = workspace / "config.toml"
+    configuration.write_text("")
+    log_path = workspace / "log"
+    with open(log_path, "wb") as log:
+        process = workspace.start(
+            [binary, "serve-snapshotter", "--config", configuration, "--root", workspace / "root",
+             "--address", workspace / "socket", "--admin-address", workspace / "admin"],
+            stdout=log, stderr=log,
+        )  # fmt: skip
+    wait_until((workspace / "socket").exists, "the snapshotter")
+
+    def reloaded(text: str, until: str) -> str:
+        """What is logged about a file, until this is."""
+        start = len(log_path.read_text())
+        configuration.write_text(text)
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: until in log_path.read_text()[start:], until)
+        return log_path.read_text()[start:]
+
+    try:
+        wait_until(lambda: " serving " in log_path.read_text(), "the service to listen for signals")
+        read_again, warned = "configuration read again", "when the service is started again"
+        log = reloaded('[snapshotter]\nlog-level = "debug"\nlog-levle = 1\n', "stays as it was")
+        assert f"{configuration}:3:13: [snapshotter] has no key 'log-levle'" in log
+        assert read_again not in log
+        log = reloaded('[snapshotter]\nlog-format = "json"\nroot = "/elsewhere"\n', read_again)
+        assert json.loads(log)["level"] == "info", "the command line's root goes first"
+        reloaded("", read_again + "\n")
+        assert warned not in log_path.read_text()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT) == 0
+
+
+def test_what_needs_a_restart_is_named(binary: Path, workspace: Workspace) -> None:
+    """One line has all of the keys that the file has changed, and none that it has not."""
+    configuration = workspace / "config.toml"
+    table = f'[snapshotter]\nroot = "{workspace / "root"}"\naddress = "{workspace / "socket"}"\n'
+    configuration.write_text(f'{table}admin-address = "{workspace / "admin"}"\n')
+    log_path = workspace / "log"
+    with open(log_path, "wb") as log:
+        process = workspace.start(
+            [binary, "serve-snapshotter", "--config", configuration], stdout=log, stderr=log
+        )
+    wait_until(lambda: " serving " in log_path.read_text(), "the service to listen for signals")
+    table = table.replace("/root", "/other-root")
+    configuration.write_text(
+        f'{table}admin-address = "{workspace / "other"}"\nlog-format = "json"\n'
+    )
+    process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "started again" in log_path.read_text(), "a warning")
+    warning = json.loads(log_path.read_text().splitlines()[-1])
+    assert (warning["level"], warning["keys"]) == ("warning", "root, admin-address")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT) == 0
+    assert not (workspace / "other-root").exists()
 
 
 def write_snapshot(root: Path, number: int, parent: int | None = None) -> None:

@@ -102,15 +102,33 @@ struct LoggerTests {
         #expect(Set(lines.map { $0.drop { $0 != " " } }).count == 1600)
     }
 
+    @Test func changesItsLevelAndItsFormat() throws {
+        let ends = try pipe()
+        do {
+            let logger = Logger(level: .warning, format: .json, owning: ends.writing)
+            logger.warning("first", ["key": 1])
+            logger.setFormat(.text)
+            logger.setLevel(.info)
+            logger.info("second", ["key": 2])
+        }
+        let lines = contents(of: ends.reading).split(separator: "\n")
+        try #require(lines.count == 2)
+        #expect(lines[0].hasPrefix("{\"time\":\""))
+        #expect(lines[0].hasSuffix(",\"level\":\"warning\",\"msg\":\"first\",\"key\":\"1\"}"))
+        #expect(lines[1].hasSuffix(" info second key=2"))
+    }
+
     @Test func survivesADescriptorThatTakesNothing() {
         let full = unsafe open("/dev/full", O_WRONLY)
         Logger(level: .info, owning: full).info("lost")
         Logger(level: .info, owning: -1).info("lost")
     }
 
-    @Test func namesItsLevels() {
+    @Test func namesItsLevelsAndFormats() {
         for level in LogLevel.allCases { #expect(LogLevel(name: level.name) == level) }
         #expect(LogLevel(name: "verbose") == nil)
+        for format in LogFormat.allCases { #expect(LogFormat(name: format.name) == format) }
+        #expect(LogFormat(name: "journal") == nil)
         #expect(LogLevel.allCases.sorted() == [.error, .warning, .info, .debug])
     }
 }
