@@ -64,7 +64,8 @@ extension Bootstrap {
     /// Chunks are numbered in the order in which files have them first. So if two chunks of a file
     /// are no farther apart in their blob than in the file, all between them belong to it; what the
     /// file has besides, it has twice or shares with others. Where its last chunk tells nothing, one
-    /// half as far away is asked, and so on.
+    /// half as far away is asked, and so on. An image that is numbered otherwise may get an answer
+    /// with chunks of other files: good for guesses only.
     ///
     /// - Parameters:
     ///   - inode: the file.

@@ -190,9 +190,7 @@ struct WriterTests {
         _ chunks: [UInt32],
         _ position: UInt64,
         _ last: UInt32
-    )
-        throws
-    {
+    ) throws {
         var tree = FileTree()
         var file = Images.file(0..<chunks.count)
         file.chunks = chunks.map { ChunkAddress(blob: 0, index: $0) }
