@@ -2,7 +2,10 @@
 
 /// How much a cache does at once, and how long a read waits.
 package struct FetchLimits: Sendable {
-    /// How many threads fetch, decompress, verify and store; each has one request under way.
+    /// How many threads fetch, decompress, verify and store at most.
+    ///
+    /// Each has one request under way, and until it rests the pages of that request and of a chunk.
+    /// More than the usual 8 read a file over 1 Gbit/s with 15 ms no faster.
     package var threads: Int
     /// How far is looked ahead of the readers.
     package var readAhead: ReadAhead
@@ -14,7 +17,7 @@ package struct FetchLimits: Sendable {
 
     /// Limits with the values.
     package init(
-        threads: Int = 5,
+        threads: Int = 8,
         readAhead: ReadAhead = .usual,
         deadlineMilliseconds: UInt64? = 300_000
     ) {

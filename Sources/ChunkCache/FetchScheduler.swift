@@ -23,7 +23,11 @@ final class FetchScheduler: Sendable {
         var failures = RecentFailures()
         /// Chunks of which wrong bytes came, and that are asked for once more.
         var askedAgain: Set<ChunkKey> = []
-        /// How many threads do jobs that no read waits for.
+        /// How many threads there are, or are about to be.
+        var threadCount = 1
+        /// How many of them do a job.
+        var busyCount = 0
+        /// How many of those do one that no read waits for.
         var aheadCount = 0
         var isWatching = false
         var isClosed = false
@@ -47,7 +51,7 @@ final class FetchScheduler: Sendable {
     /// Called with the number of bytes that were stored.
     let onStored: @Sendable (Int) -> Void
 
-    /// A scheduler whose threads are running.
+    /// A scheduler with one thread; more come when it has more to do.
     ///
     /// - Throws: `SystemError` or `ContentError` if there is no thread or memory.
     init(
@@ -63,10 +67,7 @@ final class FetchScheduler: Sendable {
         self.log = log
         self.onStored = onStored
         do {
-            for index in 0..<limits.threads {
-                let desk = try Desk()
-                try threads.start(name: "fetch-\(index)") { self.work(desk) }
-            }
+            try startThread(0)
             try threads.start(name: "deadline") { self.watchDeadlines() }
         } catch {
             close()
@@ -128,12 +129,31 @@ final class FetchScheduler: Sendable {
         for chunk in job.chunks { finish(chunk.key, .failed(error), nil) }
     }
 
+    private func startThread(_ number: Int) throws {
+        let desk = try Desk()
+        try threads.start(name: "fetch-\(number)") { self.work(desk) }
+    }
+
+    /// Called by a thread of the group, so that `close` waits for the new one as well.
+    private func startFurtherThread(_ number: Int) {
+        do {
+            try startThread(number)
+        } catch {
+            state.update { $0.threadCount -= 1 }
+            log.debug("no further thread to fetch with", ["cause": "\(error)"])
+        }
+    }
+
     private func work(_ desk: Desk) {
         while true {
-            let (job, isClosed) = state.update { ($0.nextJob(limits), $0.isClosed) }
+            let (job, isClosed, newThread) = state.update { state in
+                let job = state.nextJob(limits)
+                return (job, state.isClosed, state.nextThread(limits))
+            }
+            if let newThread { startFurtherThread(newThread) }
             if let job {
                 perform(job, desk)
-                if job.priority != .demand { state.update { $0.aheadCount -= 1 } }
+                state.update { $0.ended(job) }
             } else if isClosed {
                 return
             } else if !work.wait(milliseconds: Self.restMilliseconds) {
@@ -340,7 +360,24 @@ extension FetchScheduler.State {
     mutating func nextJob(_ limits: FetchLimits) -> FetchJob? {
         let isFree = aheadCount < limits.threads - limits.demandThreads
         let job = table.next(least: isFree ? .fill : .demand)
-        if let job, job.priority != .demand { aheadCount += 1 }
+        guard let job else { return nil }
+        busyCount += 1
+        if job.priority != .demand { aheadCount += 1 }
         return job
+    }
+
+    /// A thread has done its job.
+    mutating func ended(_ job: FetchJob) {
+        busyCount -= 1
+        if job.priority != .demand { aheadCount -= 1 }
+    }
+
+    /// The number of the thread that is to be started; nil for none.
+    ///
+    /// One is always left over for the next job, so that none waits for a thread to start.
+    mutating func nextThread(_ limits: FetchLimits) -> Int? {
+        guard !isClosed, busyCount == threadCount, threadCount < limits.threads else { return nil }
+        threadCount += 1
+        return threadCount - 1
     }
 }
