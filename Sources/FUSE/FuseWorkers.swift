@@ -114,7 +114,7 @@ package final class FuseWorkers: Sendable {
     /// memory. (Level triggered, a request woke ten workers for nothing; armed again for each
     /// request, it woke one of them.)
     private func serve(_ session: FuseSession, _ token: UInt64, _ desk: inout Desk) {
-        session.watch.join()
+        session.watch.joinReported()
         var backlog = 0
         for _ in 0..<Self.requestsPerTurn {
             var received = unsafe session.receive(&desk.request)
@@ -140,6 +140,11 @@ package final class FuseWorkers: Sendable {
     /// Has a session reported again; one that another worker saw end is forgotten already.
     func rearm(_ descriptor: Int32, token: UInt64) {
         try? epoll.rearm(descriptor, token: token)
+    }
+
+    /// Has a session not reported before it is armed again.
+    func disarm(_ descriptor: Int32, token: UInt64) {
+        try? epoll.disarm(descriptor, token: token)
     }
 
     /// Looks for a request again and again for a moment, unless another worker does.

@@ -14,6 +14,8 @@ import Synchronization
 /// 3. Whoever is going to wait stops watching before.
 package final class SessionWatch: Sendable {
     private let watchers = Atomic(0)
+    /// Whether it may be armed.
+    private let isArmed = Atomic(true)
     /// Where the session is armed.
     ///
     /// No closure: each time one is taken out of a generic type such as `Monitor`, the compiler
@@ -35,6 +37,7 @@ package final class SessionWatch: Sendable {
 
     /// Has the session reported to one worker, at once if a request is there.
     private func arm() {
+        isArmed.store(true, ordering: .releasing)
         let place = place.update { $0 }
         place.workers?.rearm(place.descriptor, token: place.token)
     }
@@ -42,6 +45,24 @@ package final class SessionWatch: Sendable {
     /// The calling worker is going to look for requests soon, and again until `leave`.
     package func join() {
         watchers.wrappingAdd(1, ordering: .acquiringAndReleasing)
+    }
+
+    /// The session was reported to the calling worker, which joins.
+    func joinReported() {
+        isArmed.store(false, ordering: .releasing)
+        join()
+    }
+
+    /// The calling worker has waited, and joins again.
+    ///
+    /// Nobody else is woken for the next request, which with a single reader comes when this worker
+    /// has answered. A session that somebody arms at the same time stays armed, or has this worker
+    /// for its watcher.
+    package func rejoin() {
+        join()
+        guard isArmed.exchange(false, ordering: .acquiringAndReleasing) else { return }
+        let place = place.update { $0 }
+        place.workers?.disarm(place.descriptor, token: place.token)
     }
 
     /// The calling worker does not look any more: its turn is over, or it waits.

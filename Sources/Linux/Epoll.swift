@@ -38,7 +38,7 @@ package struct Epoll: ~Copyable, Sendable {
         token: UInt64,
         reporting: Reporting
     ) throws(SystemError) {
-        try control(EPOLL_CTL_ADD, number, token, reporting)
+        try control(EPOLL_CTL_ADD, number, token, Self.events(reporting))
     }
 
     /// Has a descriptor that was reported once reported again: at once, if it can be read.
@@ -48,16 +48,31 @@ package struct Epoll: ~Copyable, Sendable {
     ///   - token: what `wait` returns for it.
     /// - Throws: `SystemError` if it is not in the set any more.
     package func rearm(_ number: Int32, token: UInt64) throws(SystemError) {
-        try control(EPOLL_CTL_MOD, number, token, .once)
+        try control(EPOLL_CTL_MOD, number, token, Self.events(.once))
+    }
+
+    /// Has a descriptor not reported before `rearm`, as after a report.
+    ///
+    /// That its other end is gone is reported all the same.
+    ///
+    /// - Parameters:
+    ///   - number: the descriptor.
+    ///   - token: what `wait` returns for it.
+    /// - Throws: `SystemError` if it is not in the set any more.
+    package func disarm(_ number: Int32, token: UInt64) throws(SystemError) {
+        try control(EPOLL_CTL_MOD, number, token, EPOLLONESHOT.rawValue)
+    }
+
+    private static func events(_ reporting: Reporting) -> UInt32 {
+        EPOLLIN.rawValue | (reporting == .once ? EPOLLONESHOT.rawValue : 0)
     }
 
     private func control(
         _ operation: Int32,
         _ number: Int32,
         _ token: UInt64,
-        _ reporting: Reporting
+        _ events: UInt32
     ) throws(SystemError) {
-        let events = EPOLLIN.rawValue | (reporting == .once ? EPOLLONESHOT.rawValue : 0)
         var event = unsafe epoll_event(events: events, data: epoll_data_t(u64: token))
         try retryingOnInterrupt("epoll_ctl", "descriptor \(number)") {
             unsafe epoll_ctl(descriptor.number, operation, number, &event)

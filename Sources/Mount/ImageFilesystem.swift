@@ -156,7 +156,7 @@ extension ImageFilesystem {
         _ watch: SessionWatch
     ) -> ReadOutcome {
         var isWaiting = false
-        defer { if isWaiting { watch.join() } }
+        defer { if isWaiting { watch.rejoin() } }
         do throws(ContentError) {
             return try image.tree.read { tree throws(ContentError) in
                 let inode = try tree.inode(node)

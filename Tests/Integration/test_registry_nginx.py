@@ -97,7 +97,8 @@ def test_ranges_that_are_ignored(
         assert_right(stored, mounted)
         assert any("sends no ranges" in line for line in mounted.log_lines())
     sent = server.requests(f"/blobs/{stored.blob}")
-    assert {seen.status for seen in sent} == {200} and len(sent) <= 8, sent
+    # Every fetching thread may have asked before the first was told.
+    assert {seen.status for seen in sent} == {200} and len(sent) <= 8 + 2, sent
 
 
 def test_skopeo_through_tls(stored: Stored, lazypull: Lazypull, workspace: Workspace) -> None:
