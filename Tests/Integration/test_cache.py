@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import random
 import shutil
 import subprocess
 import tarfile
@@ -21,7 +22,9 @@ from cases import FILES
 from commands import EXIT_NO_SPACE, Lazypull, Mounted, Result
 from layers import MEBIBYTE
 from rafs import ConvertedImage
-from workspace import LIMIT, Workspace
+from scenarios import file
+from tarball import archive
+from workspace import LIMIT, Workspace, wait_until
 
 
 # What is fetched
@@ -81,6 +84,23 @@ def test_without_read_ahead_only_what_is_read_is_fetched(
             fetched[distance] = statistics["fetched-bytes"]
     # Chunks of this image: half a mebibyte of noise, then text and noise again.
     assert 0 < fetched["0"] <= fetched["4194304"] - MEBIBYTE
+
+
+def test_a_repeated_chunk_does_not_end_looking_ahead(
+    lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """Who goes on is looked ahead of, also where the file ends in a chunk that it had before."""
+    first = random.Random(1).randbytes(MEBIBYTE)
+    content = first + random.Random(2).randbytes(30 * MEBIBYTE) + first
+    layout = oci.Layout.create(workspace / "source")
+    layout.put_tars("source", [archive([file(b"f", content)])])
+    image = lazypull.convert(layout.reference("source"), layout, "lazy")
+    with lazypull.mount(image.reference, workspace / "cache") as mounted:
+        with open(mounted.path / "f", "rb") as opened:
+            assert opened.read(8 * MEBIBYTE) == content[: 8 * MEBIBYTE]
+        # The last windows are of 4 and 8 MiB; without them it is a chunk more than was read.
+        (backing,) = (workspace / "cache").glob("blobs/*/data")
+        wait_until(lambda: backing.stat().st_blocks * 512 >= 12 * MEBIBYTE, "12 MiB in the cache")
 
 
 def test_clean_end_leaves_no_runtime_bits(
