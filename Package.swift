@@ -96,7 +96,13 @@ let package = Package(
             "Admin",
             ["Content", "Linux", "Log", "OCI", "HTTP", "Containerd", "CEvent"]
         )
-        + module("Snapshotter", ["Content", "Linux", "Log", "OCI", "Database", "Containerd"])
+        + module(
+            "Snapshotter",
+            [
+                "Content", "Linux", "Log", "Compression", "OCI", "Database", "Containerd",
+                "Distribution",
+            ]
+        )
         // Floor 5: the executable.
         + [
             .executableTarget(
@@ -104,7 +110,7 @@ let package = Package(
                 dependencies: [
                     "Arguments", "Log", "Linux", "Content", "OCI", "HTTP", "Distribution", "Layers",
                     "ChunkCache", "Configuration", "Convert", "Check", "Mount", "Unpack",
-                    "Containerd", "Snapshotter", "Admin",
+                    "Containerd", "Snapshotter", "Admin", "FUSE",
                 ],
                 swiftSettings: swiftSettings,
                 linkerSettings: [

@@ -4,7 +4,7 @@
 
 package import Content
 import Glibc
-import Linux
+package import Linux
 package import Log
 
 /// A cache directory, owned by this process.
@@ -195,13 +195,8 @@ package final class ChunkCache: Sendable {
         _ chunkCount: Int,
         _ viewSize: UInt64
     ) throws(SystemError) -> BackingFile {
-        let name = "\(digest.hex)-\(key.hex)"
-        let paths = BackingPaths(
-            directory: "\(directory)/blobs/\(name)",
-            runtimeBits: runtimeDirectory.map { "\($0)/\(name)" }
-        )
-        return try BackingFile.open(
-            paths,
+        try BackingFile.open(
+            backingPaths("\(digest.hex)-\(key.hex)"),
             blob: digest,
             key: key,
             chunkCount: chunkCount,
@@ -228,6 +223,48 @@ package final class ChunkCache: Sendable {
             return true
         }
         if isLast { log.debug("blob closed", ["blob": blob.digest]) }
+    }
+
+    /// Frees what is kept of blobs that nobody needs any more, whatever their chunk records; those
+    /// that are open stay.
+    ///
+    /// - Parameter needed: the blobs that stay.
+    /// - Returns: how many caches of blobs were removed.
+    /// - Throws: `SystemError` if one cannot be removed.
+    package func removeBlobs(except needed: Set<Digest>) throws(SystemError) -> Int {
+        let place = "\(directory)/blobs"
+        let names: [String]
+        do throws(SystemError) {
+            names = try FileSystem.names(inDirectory: place)
+        } catch {
+            guard error.code == ENOENT else { throw error }
+            return 0
+        }
+        var count = 0
+        for name in names {
+            let parts = name.split(separator: "-").compactMap { Digest(hex: String($0)) }
+            guard parts.count == 2, !needed.contains(parts[0]) else { continue }
+            let key = BlobKey(digest: parts[0], key: parts[1])
+            // Under the lock, so that whoever opens the blob finds all of it or nothing.
+            count += try blobs.blobs.update { (blobs) throws(SystemError) -> Int in
+                guard blobs.byKey[key] == nil else { return 0 }
+                let paths = backingPaths(name)
+                // The bits first: bits never say of what is gone that it is here.
+                if let runtime = paths.runtimeBits { try FileSystem.removeFile(runtime) }
+                try FileSystem.removeFile(paths.durableBits)
+                try FileSystem.removeFile(paths.data)
+                try FileSystem.removeDirectory(paths.directory)
+                return 1
+            }
+        }
+        return count
+    }
+
+    private func backingPaths(_ name: String) -> BackingPaths {
+        BackingPaths(
+            directory: "\(directory)/blobs/\(name)",
+            runtimeBits: runtimeDirectory.map { "\($0)/\(name)" }
+        )
     }
 
     /// Counts a read that was answered from what is here.

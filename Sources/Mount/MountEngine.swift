@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import ChunkCache
+package import Content
 package import Distribution
 package import FUSE
 package import Linux
@@ -107,6 +108,25 @@ package final class MountEngine: Sendable {
         } catch {
             log.warning("read-ahead not set", ["cause": error])
         }
+    }
+
+    /// Frees what is kept of images that nobody needs any more; what is mounted stays in use.
+    ///
+    /// - Parameter layers: the blobs and bootstrap layers that stay.
+    /// - Throws: `SystemError` if something cannot be removed.
+    package func freeCache(keeping layers: Set<Digest>) throws(SystemError) {
+        let count = try cache.removeBlobs(except: layers)
+        let images = "\(options.cacheDirectory)/images"
+        for name in (try? FileSystem.names(inDirectory: images)) ?? [] {
+            guard let digest = Digest(hex: name), !layers.contains(digest) else { continue }
+            // A mount has what it needs of it mapped.
+            let directory = "\(images)/\(name)"
+            for file in try FileSystem.names(inDirectory: directory) {
+                try FileSystem.removeFile("\(directory)/\(file)")
+            }
+            try FileSystem.removeDirectory(directory)
+        }
+        if count > 0 { log.info("cache freed", ["blobs": count]) }
     }
 
     /// Ends the fetching, makes everything durable and ends the workers; reads that wait fail.

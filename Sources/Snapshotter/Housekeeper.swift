@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Containerd
+import Content
 import Linux
 import Log
 
@@ -11,12 +12,14 @@ final class Housekeeper: Sendable {
         /// Numbers of snapshots whose sidecar may be old, or which are not measured, in order.
         var unsettled: [Int64] = []
         var hasTrash = false
+        /// Images that perhaps no snapshot names any more.
+        var released: Set<Digest> = []
         var isBusy = false
         /// Nobody wants the delay.
         var isUrgent = false
         var isClosed = false
 
-        var hasChores: Bool { !unsettled.isEmpty || hasTrash }
+        var hasChores: Bool { !unsettled.isEmpty || !released.isEmpty || hasTrash }
     }
 
     /// Chores wait so long: the calls of a pull come in quick succession, and syncs of our own
@@ -25,12 +28,14 @@ final class Housekeeper: Sendable {
 
     private enum Chore: Sendable {
         case settle(Int64)
+        case release(Digest)
         case emptyTrash
         case end
     }
 
     private let store: SnapshotStore
     private let directories: SnapshotDirectories
+    private let images: LazyImages?
     private let logger: Logger
     private let state = Monitor(State())
     private let threads = ThreadGroup()
@@ -41,8 +46,10 @@ final class Housekeeper: Sendable {
     init(
         _ store: SnapshotStore,
         _ directories: SnapshotDirectories,
+        _ images: LazyImages?,
         _ logger: Logger
     ) throws(SystemError) {
+        self.images = images
         self.store = store
         self.directories = directories
         self.logger = logger
@@ -53,6 +60,11 @@ final class Housekeeper: Sendable {
     /// Has the trash emptied soon.
     func emptyTrash() {
         state.update { $0.hasTrash = true }
+    }
+
+    /// Has an image let go, unless a snapshot still names it.
+    func release(_ image: Digest) {
+        state.update { _ = $0.released.insert(image) }
     }
 
     /// Has a snapshot measured, if it is committed, and its sidecar written.
@@ -94,6 +106,7 @@ final class Housekeeper: Sendable {
         while true {
             switch state.update({ Self.next(&$0) }) {
             case .settle(let id): settleNow(id)
+            case .release(let image): releaseNow(image)
             case .emptyTrash: emptyTrashNow(&told)
             case .end: return false
             case nil: return true
@@ -109,10 +122,24 @@ final class Housekeeper: Sendable {
             return .settle(state.unsettled.removeFirst())
         }
         if state.isClosed { return .end }
+        if let image = state.released.popFirst() {
+            state.isBusy = true
+            // Its files are in the trash then.
+            state.hasTrash = true
+            return .release(image)
+        }
         guard state.hasTrash else { return nil }
         state.isBusy = true
         state.hasTrash = false
         return .emptyTrash
+    }
+
+    private func releaseNow(_ image: Digest) {
+        do {
+            try images?.release(image)
+        } catch {
+            logger.warning("an image stays", ["image": image, "error": "\(error)"])
+        }
     }
 
     private func settleNow(_ id: Int64) {

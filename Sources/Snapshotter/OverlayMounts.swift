@@ -41,14 +41,14 @@ struct OverlayMounts: Sendable {
     ///
     /// - Parameters:
     ///   - record: the snapshot.
-    ///   - lower: the numbers of those below it, from the top.
+    ///   - lower: the directories below it.
     /// - Returns: one mount.
-    func mounts(of record: SnapshotRecord, lower: [Int64]) -> [MountSpec] {
+    func mounts(of record: SnapshotRecord, lower: LowerLayers) -> [MountSpec] {
         let isView = record.kind == .view
         var options = SnapshotLabels.mappingOptions(record.labels)
         // Overlay refuses a lone lower directory, and needs one at least.
-        if lower.isEmpty || (isView && lower.count == 1) {
-            let source = directories.upper(lower.first ?? record.id)
+        if lower.paths.isEmpty || (isView && lower.paths.count == 1) {
+            let source = lower.paths.first ?? directories.upper(record.id)
             options += [isView ? "ro" : "rw", "rbind"]
             return [MountSpec(type: "bind", source: source, options: options)]
         }
@@ -56,8 +56,19 @@ struct OverlayMounts: Sendable {
             options.append("workdir=\(directories.work(record.id))")
             options.append("upperdir=\(directories.upper(record.id))")
         }
-        let lowers = lower.map { directories.upper($0) }.joined(separator: ":")
-        options.append("lowerdir=\(lowers)")
-        return [MountSpec(type: "overlay", source: "overlay", options: options + self.options)]
+        options.append("lowerdir=\(lower.paths.joined(separator: ":"))")
+        options += self.options + (lower.isLazy ? lazyOptions : [])
+        return [MountSpec(type: "overlay", source: "overlay", options: options)]
+    }
+
+    /// What an overlay on an image's mount needs beside: a change of owner or mode must not copy the
+    /// file up, which would fetch all of it, and inode numbers stay what they were.
+    private var lazyOptions: [String] {
+        // Without trusted.* attributes there is nowhere to note that only metadata is here.
+        let wanted = ["xino=on"] + (options.contains("userxattr") ? [] : ["metacopy=on"])
+        return wanted.filter { option in
+            let key = option.prefix { $0 != "=" } + "="
+            return !options.contains { $0.hasPrefix(key) }
+        }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Containerd
+import Content
 import Linux
 
 /// What lies below the root directory of a snapshotter.
@@ -10,6 +11,8 @@ import Linux
 ///     snapshots/<id>/fs         a snapshot's own files: overlay's upper directory, later a lower one
 ///     snapshots/<id>/work       overlay's own, of an active snapshot
 ///     snapshots/<id>/snapshot.json   what its row says, for the day the database is lost
+///     images/<digest>/          what is needed to mount a converted image, as an OCI layout
+///     mounts/<digest>           where it is mounted
 ///     trash/                    what is being deleted
 ///     lost/<id>                 what a lost database left without a name; never deleted
 struct SnapshotDirectories: Sendable {
@@ -25,6 +28,29 @@ struct SnapshotDirectories: Sendable {
     var snapshots: String { root + "/snapshots" }
     var trash: String { root + "/trash" }
     var lost: String { root + "/lost" }
+    var images: String { root + "/images" }
+    var mounts: String { root + "/mounts" }
+
+    func image(_ digest: Digest) -> String { "\(images)/\(digest.hex)" }
+
+    /// Makes the directories of images and of their mounts, where they are missing.
+    func makeImageDirectories() throws(SystemError) {
+        try FileSystem.makeDirectories(images, mode: 0o700)
+        try FileSystem.makeDirectories(mounts, mode: 0o700)
+    }
+
+    /// Takes what is stored of an image out of sight; nothing happens if there is nothing.
+    ///
+    /// - Parameter name: its directory's name among the images.
+    /// - Throws: `SystemError`.
+    func discardImage(_ name: String) throws(SystemError) {
+        let target = "\(trash)/image-\(CurrentProcess.monotonicNanoseconds)"
+        do throws(SystemError) {
+            try FileSystem.rename("\(images)/\(name)", to: target)
+        } catch  where error.isNotFound {
+            return
+        }
+    }
 
     func directory(_ id: Int64) -> String { "\(snapshots)/\(id)" }
     func upper(_ id: Int64) -> String { "\(snapshots)/\(id)/fs" }

@@ -9,6 +9,15 @@ package enum SnapshotLabels {
     /// The same for groups.
     package static let groupMapping = "containerd.io/snapshot/gidmapping"
 
+    /// The chain ID of the layer that a snapshot is made for.
+    package static let target = "containerd.io/snapshot.ref"
+
+    /// Whether the label's value is nobody else's business: credentials that a client sends along.
+    static func isSecret(_ label: String) -> Bool {
+        label == "containerd.io/snapshot/pullsecret"
+            || label == "containerd.io/snapshot/pullusername"
+    }
+
     /// The options with which containerd (1.7 and later) makes an ID-mapped mount; empty without
     /// these labels.
     static func mappingOptions(_ labels: [String: String]) -> [String] {

@@ -6,15 +6,16 @@ import OCI
 
 /// The sidecar: a snapshot's row as JSON, in the file `snapshot.json` of its directory.
 ///
-/// It is read only when the database is lost. `version` is 1; the rest has the names of the
-/// protocol, with `parent` the number of the snapshot below.
+/// It is read only when the database is lost. `version` is 1, or 2 with the fields of a lazy
+/// snapshot; the rest has the names of the protocol, with `parent` the number of the snapshot below.
 extension SnapshotRecord {
     private static let version: Int64 = 1
+    private static let lazyVersion: Int64 = 2
 
     /// The sidecar's bytes; equal for equal records.
     var sidecar: [UInt8] {
         var fields: [String: JSONValue] = [
-            "version": .integer(Self.version),
+            "version": .integer(lazy == nil ? Self.version : Self.lazyVersion),
             "id": .integer(id),
             "name": .string(name),
             "kind": .string(kind.name),
@@ -25,6 +26,11 @@ extension SnapshotRecord {
         fields["parent"] = parentID.map { .integer($0) }
         fields["size"] = usage.map { .integer($0.size) }
         fields["inodes"] = usage.map { .integer($0.inodes) }
+        if let lazy {
+            fields["image"] = .string(lazy.image.oci)
+            fields["reference"] = .string(lazy.reference)
+            fields["layer"] = .integer(Int64(lazy.index))
+        }
         return JSONValue.object(fields).serialized() + [0x0a]
     }
 
@@ -42,7 +48,8 @@ extension SnapshotRecord {
             }
             return number
         }
-        guard try integer("version") == Self.version else {
+        let version = try integer("version")
+        guard [Self.version, Self.lazyVersion].contains(version) else {
             throw .unsupported("\(path): made by a newer lazypull")
         }
         guard let name = document["name"]?.text, !name.isEmpty else {
@@ -63,5 +70,12 @@ extension SnapshotRecord {
         usage =
             document["size"] == nil
             ? nil : SnapshotUsage(inodes: try integer("inodes"), size: try integer("size"))
+        guard version == Self.lazyVersion else { return }
+        guard let image = document["image"]?.text.flatMap({ Digest(oci: $0) }),
+            let reference = document["reference"]?.text
+        else { throw .corrupt("\(path): no image") }
+        let index = Int(clamping: try integer("layer"))
+        guard index >= 0 else { throw .corrupt("\(path): layer \(index)") }
+        lazy = LazyLayer(image: image, reference: reference, index: index)
     }
 }

@@ -20,6 +20,8 @@ struct SnapshotRecord: Sendable, Equatable {
     var labels: [String: String]
     /// What a committed snapshot takes; nil before it is measured.
     var usage: SnapshotUsage?
+    /// Whose files it has, where they were never downloaded; nil for an ordinary snapshot.
+    var lazy: LazyLayer?
 
     /// What containerd is told.
     ///

@@ -58,7 +58,16 @@ final class SnapshotStore: Sendable {
                 PRIMARY KEY (snapshot, name)
             ) STRICT, WITHOUT ROWID;
             """
-        )
+        ),
+        // Of a lazy snapshot: the manifest's digest, where the image is, which of its layers.
+        Migration(
+            """
+            ALTER TABLE snapshots ADD COLUMN image TEXT;
+            ALTER TABLE snapshots ADD COLUMN reference TEXT;
+            ALTER TABLE snapshots ADD COLUMN layer INTEGER;
+            CREATE INDEX snapshots_image ON snapshots (image) WHERE image IS NOT NULL;
+            """
+        ),
     ]
 
     /// Moves the write-ahead log into the file, so that the next start finds it whole.

@@ -12,7 +12,10 @@ extension Snapshotter {
         labels: [String: String],
         _ context: CallContext
     ) throws(RPCStatus) -> [MountSpec] {
-        try create(.active, key: key, parent: parent, labels: labels, context)
+        try answering("snapshot \(key)") {
+            try provide(key: key, parent: parent, labels: labels, context)
+        }
+        return try create(.active, key: key, parent: parent, labels: labels, context)
     }
 
     package func view(
@@ -35,9 +38,10 @@ extension Snapshotter {
             let labels = labels.filter { !$0.value.isEmpty }
             var owner = try SnapshotLabels.mappedRoot(labels)
             let parentID = try store.read { rows in try rows.parentForNew(key, parent) }
-            if owner == nil, let parentID {
+            let lower = try lower(parentID)
+            if owner == nil, let highest = lower.paths.first {
                 // The root of the overlay is the upper directory: it belongs to whom it did below.
-                let status = try FileStatus(path: directories.upper(parentID))
+                let status = try FileStatus(path: highest)
                 owner = (status.userID, status.groupID)
             }
             try context.checkIsWanted()
@@ -52,34 +56,36 @@ extension Snapshotter {
                 labels: labels
             )
             defer { endNumber(record.id) }
-            let lower = try add(record, parent: parent, owner: owner)
+            try add(record, parent: parent, owner: owner)
             return overlay.mounts(of: record, lower: lower)
         }
     }
 
     /// Makes a snapshot's directory, then its row.
-    ///
-    /// - Returns: the numbers of the snapshots below, from the top.
     private func add(
         _ record: SnapshotRecord,
         parent: String,
         owner: (user: UInt32, group: UInt32)?
-    ) throws -> [Int64] {
+    ) throws {
         do {
             // Before the transaction: others go on meanwhile, and it is short.
             try directories.make(record, owner: owner)
-            return try store.write("create") { rows in
+            try store.write("create") { rows in
                 guard try rows.parentForNew(record.name, parent) == record.parentID else {
                     throw RPCStatus(.notFound, "parent \(parent) was replaced meanwhile")
                 }
                 try rows.insert(record)
-                return try record.parentID.map { try rows.chain(from: $0) } ?? []
             }
         } catch {
-            try? directories.discard("\(record.id)")
-            housekeeper.emptyTrash()
+            discardUnused(record.id)
             throw error
         }
+    }
+
+    /// Takes a directory away that has no row.
+    func discardUnused(_ id: Int64) {
+        try? directories.discard("\(id)")
+        housekeeper.emptyTrash()
     }
 
     package func commit(
@@ -117,7 +123,7 @@ extension Snapshotter {
 
     package func remove(key: String, _ context: CallContext) throws(RPCStatus) {
         try answering("snapshot \(key)") {
-            let id = try store.write("remove") { rows in
+            let record = try store.write("remove") { rows in
                 let record = try rows.existing(key).record
                 guard try !rows.hasChildren(record.id) else {
                     throw RPCStatus(
@@ -126,22 +132,25 @@ extension Snapshotter {
                     )
                 }
                 try rows.delete(id: record.id)
-                return record.id
+                return record
             }
+            if let image = record.lazy?.image { housekeeper.release(image) }
             do {
-                try directories.discard("\(id)")
+                try directories.discard("\(record.id)")
             } catch {
                 // It is removed all the same: the next start or cleanup takes the directory away.
                 logger.warning(
                     "a removed snapshot's directory stays",
-                    ["snapshot": "\(id)", "error": "\(error)"]
+                    ["snapshot": "\(record.id)", "error": "\(error)"]
                 )
             }
         }
         housekeeper.emptyTrash()
     }
 
-    private func beginNumber() -> Int64 {
+    /// A number that no snapshot ever had; `endNumber` is called once its row is there, or never
+    /// will be.
+    func beginNumber() -> Int64 {
         numbers.withLock { numbers in
             defer { numbers.next += 1 }
             numbers.inUse.insert(numbers.next)
@@ -149,7 +158,8 @@ extension Snapshotter {
         }
     }
 
-    private func endNumber(_ id: Int64) {
+    /// Ends what `beginNumber` began.
+    func endNumber(_ id: Int64) {
         numbers.withLock { _ = $0.inUse.remove(id) }
     }
 

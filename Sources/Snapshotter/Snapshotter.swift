@@ -4,6 +4,7 @@
 // does, with a state that survives whatever happens to the process.
 
 package import Containerd
+import Content
 import Database
 import Linux
 package import Log
@@ -34,6 +35,8 @@ package final class Snapshotter: SnapshotService {
     let directories: SnapshotDirectories
     let overlay: OverlayMounts
     let housekeeper: Housekeeper
+    /// nil where only ordinary images are kept.
+    let images: LazyImages?
     let numbers: Mutex<Numbers>
     let logger: Logger
     private let lock: RootLock
@@ -43,6 +46,8 @@ package final class Snapshotter: SnapshotService {
     /// - Parameters:
     ///   - root: the directory, from the root; made if it is missing.
     ///   - mountOptions: options of every overlay mount, such as `volatile`.
+    ///   - mounter: mounts converted images, which are never downloaded; nil if there is none.
+    ///   - locator: finds images that a client does not name; nil if there is none.
     ///   - logger: told what was found damaged, lost or kept.
     ///   - steps: told every step that leaves a trace on storage; for tests.
     /// - Throws: `SystemError`: EWOULDBLOCK, naming the owner, if another process uses the root;
@@ -50,6 +55,8 @@ package final class Snapshotter: SnapshotService {
     package init(
         root: String,
         mountOptions: [String] = [],
+        mounter: (any ImageMounter)? = nil,
+        locator: (any ImageLocator)? = nil,
         logger: Logger,
         steps: StepObserver = .none
     ) throws {
@@ -61,7 +68,13 @@ package final class Snapshotter: SnapshotService {
         let (store, findings) = try recovery.open()
         self.store = store
         overlay = OverlayMounts(directories, options: mountOptions)
-        housekeeper = try Housekeeper(store, directories, logger)
+        images =
+            if let mounter {
+                try LazyImages(mounter, locator, store, directories, logger)
+            } else {
+                nil
+            }
+        housekeeper = try Housekeeper(store, directories, images, logger)
         numbers = Mutex(Numbers(next: findings.nextID))
         for id in findings.unsettled { housekeeper.settle(id) }
         housekeeper.emptyTrash()
@@ -76,15 +89,11 @@ package final class Snapshotter: SnapshotService {
 
     package func mounts(key: String, _ context: CallContext) throws(RPCStatus) -> [MountSpec] {
         try answering("snapshot \(key)") {
-            let (record, lower) = try store.read { rows in
-                let record = try rows.existing(key).record
-                let parent = record.parentID
-                return (record, try parent.map { try rows.chain(from: $0) } ?? [])
-            }
+            let record = try store.read { rows in try rows.existing(key).record }
             guard record.kind != .committed else {
                 throw RPCStatus(.failedPrecondition, "snapshot \(key) is committed, not mountable")
             }
-            return overlay.mounts(of: record, lower: lower)
+            return overlay.mounts(of: record, lower: try lower(record.parentID))
         }
     }
 
@@ -134,12 +143,14 @@ package final class Snapshotter: SnapshotService {
                 if let id = Int64(name), known.contains(id) || inUse.contains(id) { continue }
                 try directories.discard(name)
             }
+            try images?.collect()
         }
         housekeeper.emptyTrash()
     }
 
     package func close() {
         housekeeper.close()
+        images?.close()
         store.close()
     }
 
@@ -172,6 +183,16 @@ extension Snapshotter {
                 case .busy: .unavailable
                 case .corrupt: .dataLoss
                 case .constraint, .tooNew, .other: .internalError
+                }
+            throw RPCStatus(code, "\(object): \(error)")
+        } catch let error as ContentError {
+            let code: RPCStatus.Code =
+                switch error.kind {
+                case .denied: .permissionDenied
+                case .corrupt, .truncated: .dataLoss
+                case .notFound, .unsupported: .failedPrecondition
+                case .noSpace, .limitExceeded: .resourceExhausted
+                case .inputOutput: .unavailable
                 }
             throw RPCStatus(code, "\(object): \(error)")
         } catch let error as SystemError {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import Containerd
+import Content
 import Database
 
 /// The tables as seen by one reader, or changed by one transaction.
@@ -15,7 +16,8 @@ struct StoreRows {
     }
 
     private static let columns = """
-        SELECT s.id, s.name, s.parent, s.kind, s.created_at, s.updated_at, s.size, s.inodes, p.name
+        SELECT s.id, s.name, s.parent, s.kind, s.created_at, s.updated_at, s.size, s.inodes, p.name,
+        s.image, s.reference, s.layer
         FROM snapshots s LEFT JOIN snapshots p ON p.id = s.parent
         """
 
@@ -51,6 +53,16 @@ struct StoreRows {
         try statement.step() ? record(statement) : nil
     }
 
+    /// What makes a snapshot lazy, in three columns; nil for an ordinary one.
+    private static func lazy(_ row: borrowing Statement, at column: Int32) -> LazyLayer? {
+        guard !row.isNull(column), let image = Digest(oci: row.text(column)) else { return nil }
+        return LazyLayer(
+            image: image,
+            reference: row.text(column + 1),
+            index: Int(clamping: max(0, row.integer(column + 2)))
+        )
+    }
+
     private func record(_ row: borrowing Statement) throws(DatabaseError) -> NamedRecord {
         let id = row.integer(0)
         // The tables hold no other kinds.
@@ -65,7 +77,8 @@ struct StoreRows {
             createdAt: row.integer(4),
             updatedAt: row.integer(5),
             labels: try labels(of: id),
-            usage: usage
+            usage: usage,
+            lazy: Self.lazy(row, at: 9)
         )
         return NamedRecord(record: record, parent: row.text(8))
     }
@@ -97,7 +110,7 @@ struct StoreRows {
     }
 
     /// A snapshot and all below it, from the top.
-    func chain(from id: Int64) throws(DatabaseError) -> [Int64] {
+    func chain(from id: Int64) throws(DatabaseError) -> [ChainLink] {
         let statement = try connection.prepare(
             """
             WITH RECURSIVE chain (id, parent, depth) AS (
@@ -106,14 +119,38 @@ struct StoreRows {
                 SELECT s.id, s.parent, chain.depth + 1
                 FROM chain JOIN snapshots s ON s.id = chain.parent WHERE chain.depth < ?
             )
-            SELECT id FROM chain ORDER BY depth
+            SELECT c.id, s.image, s.reference, s.layer
+            FROM chain c JOIN snapshots s ON s.id = c.id ORDER BY c.depth
             """,
             .integer(id),
             .integer(Self.chainLimit)
         )
-        var ids: [Int64] = []
-        while try statement.step() { ids.append(statement.integer(0)) }
-        return ids
+        var links: [ChainLink] = []
+        while try statement.step() {
+            links.append(ChainLink(id: statement.integer(0), lazy: Self.lazy(statement, at: 1)))
+        }
+        return links
+    }
+
+    /// Whether snapshots have the files of an image.
+    func hasSnapshots(of image: Digest) throws(DatabaseError) -> Bool {
+        try connection.prepare(
+            "SELECT 1 FROM snapshots WHERE image = ? LIMIT 1",
+            .text(image.oci)
+        ).step()
+    }
+
+    /// Whether a lazy snapshot was made for a chain ID on that parent; nil for none.
+    func hasLazySnapshot(_ chainID: Digest, on parent: Int64?) throws(DatabaseError) -> Bool {
+        try connection.prepare(
+            """
+            SELECT 1 FROM snapshots s JOIN labels l ON l.snapshot = s.id AND l.name = ?
+            WHERE s.parent IS ? AND s.image IS NOT NULL AND l.value = ? LIMIT 1
+            """,
+            .text(SnapshotLabels.target),
+            .optional(parent),
+            .text(chainID.oci)
+        ).step()
     }
 
     /// Whether a snapshot is the parent of another.
@@ -130,8 +167,9 @@ struct StoreRows {
             connection.prepare(
                 """
                 INSERT INTO snapshots
-                (id, name, parent, kind, created_at, updated_at, size, inodes)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                (id, name, parent, kind, created_at, updated_at, size, inodes,
+                image, reference, layer)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
                 .integer(record.id),
                 .text(record.name),
@@ -140,7 +178,10 @@ struct StoreRows {
                 .integer(record.createdAt),
                 .integer(record.updatedAt),
                 .optional(record.usage?.size),
-                .optional(record.usage?.inodes)
+                .optional(record.usage?.inodes),
+                record.lazy.map { .text($0.image.oci) } ?? .null,
+                record.lazy.map { .text($0.reference) } ?? .null,
+                .optional(record.lazy.map { Int64($0.index) })
             )
         )
         try insertLabels(record)
@@ -209,6 +250,12 @@ struct StoreRows {
         }
         return summary
     }
+}
+
+/// A snapshot of a chain: its number, and whose files it has.
+struct ChainLink: Sendable, Equatable {
+    var id: Int64
+    var lazy: LazyLayer?
 }
 
 /// What there is, in numbers.

@@ -27,14 +27,7 @@ struct Images {
         log: Logger = Logger(level: .warning)
     ) {
         self.arguments = arguments
-        registries = RegistryAccess(
-            userAgent: "\(Program.name)/\(Program.version)",
-            hosts: RegistryOptions.hosts(arguments),
-            plugins: RegistryOptions.plugins(arguments),
-            retry: retry,
-            reads: reads,
-            log: log
-        )
+        registries = RegistryOptions.access(arguments, retry: retry, reads: reads, log: log)
     }
 
     /// The name in a word of the command line.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Arguments
-internal import ChunkCache
 internal import Configuration
 internal import HTTP
 internal import Linux
@@ -24,19 +23,6 @@ enum MountCommand {
             defaultText: "\(cacheOfRoot); for ordinary users lazypull in XDG_CACHE_HOME or ~/.cache"
         ),
         help: "Keep what is fetched in DIR, which no other process may use meanwhile."
-    )
-    private static let readAhead = Option(
-        "read-ahead",
-        value: OptionValue("BYTES", .integer(0...16_777_216), fallback: "524288"),
-        help: """
-            Extend the request for a missing chunk to BYTES, by what follows it in the blob, and
-            fetch ahead of sequential readers. With 0 only what is read is fetched.
-            """
-    )
-    private static let readDeadline = Option(
-        "read-deadline",
-        value: OptionValue("SECONDS", .integer(1...86_400), fallback: "300"),
-        help: "Fail a read whose data has not arrived after SECONDS."
     )
     private static let logFile = Option(
         "log-file",
@@ -67,8 +53,8 @@ enum MountCommand {
         options: [
             SharedOptions.platform, SharedOptions.layers,
         ] + LimitOptions.ofTrees + [
-            foreground, cacheDirectory, readAhead, readDeadline,
-        ] + RegistryOptions.all + [
+            foreground, cacheDirectory,
+        ] + ReadOptions.all + RegistryOptions.all + [
             logFile, LogOptions.level, LogOptions.format, ConfigurationOptions.file, restrictions,
         ],
         operands: [
@@ -79,7 +65,7 @@ enum MountCommand {
 
     /// What a configuration file may give defaults of: what is not about one image or one call.
     private static let configurable =
-        LimitOptions.ofTrees + [cacheDirectory, readAhead, readDeadline] + RegistryOptions.all
+        LimitOptions.ofTrees + [cacheDirectory] + ReadOptions.all + RegistryOptions.all
         + [logFile, LogOptions.level, LogOptions.format]
 
     /// The log the options ask for.
@@ -120,7 +106,7 @@ enum MountCommand {
             with: try configuration.table("mount").values(of: configurable)
         )
         let directory = try arguments.text(cacheDirectory) ?? usualCacheDirectory()
-        var options = MountOptions(cacheDirectory: directory)
+        var options = ReadOptions.mountOptions(arguments, cacheDirectory: directory)
         for word in arguments.texts(restrictions) {
             switch word {
             case "nosuid": options.restrictions.insert(.noSetUserID)
@@ -129,15 +115,8 @@ enum MountCommand {
             }
         }
         options.isForeground = arguments.has(foreground)
-        options.limits.readAhead = ReadAhead(
-            requestBytes: UInt64(arguments.integer(readAhead) ?? 0)
-        )
-        options.limits.deadlineMilliseconds = arguments.integer(readDeadline).map {
-            UInt64($0) * 1000
-        }
         let log = try logger(arguments, directory)
-        // A fetch ends before the reads that wait for it do, so that they can say why.
-        let seconds = max(1, (arguments.integer(readDeadline) ?? 300) - 2)
+        let seconds = ReadOptions.fetchSeconds(arguments)
         let images = Images(
             arguments,
             retry: .command.within(seconds: seconds),

@@ -2,7 +2,9 @@
 
 internal import Arguments
 internal import Distribution
+internal import HTTP
 internal import Linux
+internal import Log
 
 /// Options that say how registries are reached.
 enum RegistryOptions {
@@ -37,7 +39,7 @@ enum RegistryOptions {
     ///
     /// - Parameter arguments: the command line.
     /// - Returns: the plugins, their paths absolute: a daemon leaves the directory it began in.
-    static func plugins(_ arguments: ParsedArguments) -> CredentialPlugins? {
+    private static func plugins(_ arguments: ParsedArguments) -> CredentialPlugins? {
         guard let file = arguments.text(providerConfiguration) else { return nil }
         return CredentialPlugins(
             configuration: absolute(file),
@@ -52,8 +54,32 @@ enum RegistryOptions {
         return "\(here)/\(path)"
     }
 
+    /// How registries are reached, by the command line.
+    ///
+    /// - Parameters:
+    ///   - arguments: the command line.
+    ///   - retry: how failures are dealt with where documents and whole blobs go.
+    ///   - reads: how they are where a range of a blob is read.
+    ///   - log: takes what went wrong on the way and was mended.
+    /// - Returns: the access; nothing is sent yet.
+    static func access(
+        _ arguments: ParsedArguments,
+        retry: RetryPolicy,
+        reads: RetryPolicy,
+        log: Logger
+    ) -> RegistryAccess {
+        RegistryAccess(
+            userAgent: "\(Program.name)/\(Program.version)",
+            hosts: hosts(arguments),
+            plugins: plugins(arguments),
+            retry: retry,
+            reads: reads,
+            log: log
+        )
+    }
+
     /// Where registries are served, by the command line.
-    static func hosts(_ arguments: ParsedArguments) -> HostsConfiguration {
+    private static func hosts(_ arguments: ParsedArguments) -> HostsConfiguration {
         HostsConfiguration(
             directory: arguments.text(hostsDirectory) ?? HostsConfiguration.defaultDirectory,
             usesPlainHTTP: arguments.has(plainHTTP)

@@ -6,6 +6,7 @@ internal import Configuration
 internal import Containerd
 // The names of signals.
 internal import Glibc
+internal import HTTP
 internal import Linux
 internal import Log
 internal import Snapshotter
@@ -33,8 +34,17 @@ enum ServeSnapshotterCommand {
         value: OptionValue("SOCKET", .file, fallback: "\(runDirectory)/admin.sock"),
         help: "Tell health, metrics and state on the unix socket SOCKET."
     )
+    private static let cacheDirectory = Option(
+        "cache-dir",
+        value: OptionValue("DIR", .directory, defaultText: "cache in the directory of --root"),
+        help: "Keep what is fetched of converted images in DIR, which is this service's alone."
+    )
+    /// How long the metadata of an image may take, in seconds: containerd waits for it.
+    private static let metadataSeconds = 60
     /// What holds as long as the service runs.
-    private static let fixed = [root, address, adminAddress]
+    private static let fixed =
+        [root, address, adminAddress, cacheDirectory] + ReadOptions.all + RegistryOptions.all
+        + LimitOptions.ofTrees
     /// What a configuration file may give defaults of.
     private static let configurable = fixed + [LogOptions.level, LogOptions.format]
 
@@ -80,6 +90,27 @@ enum ServeSnapshotterCommand {
         return path
     }
 
+    /// Mounts converted images as the command line says.
+    private static func mounter(
+        _ arguments: ParsedArguments,
+        _ root: String,
+        _ log: Logger
+    ) throws -> EngineMounter {
+        let directory = arguments.text(cacheDirectory) ?? "\(root)/cache"
+        guard directory.hasPrefix("/") else { throw UsageError("--cache-dir is no absolute path") }
+        return try EngineMounter(
+            ReadOptions.mountOptions(arguments, cacheDirectory: directory),
+            RegistryOptions.access(
+                arguments,
+                retry: .command.within(seconds: metadataSeconds),
+                reads: .deadline(seconds: ReadOptions.fetchSeconds(arguments)),
+                log: log
+            ),
+            LimitOptions.limits(arguments),
+            log
+        )
+    }
+
     private static func run(_ given: ParsedArguments) throws -> ExitCode {
         let arguments = try configured(given)
         guard let rootPath = arguments.text(root), rootPath.hasPrefix("/") else {
@@ -90,7 +121,8 @@ enum ServeSnapshotterCommand {
         let log = logger(arguments)
         // Before any thread is started.
         let signals = try SignalDescriptor([SIGTERM, SIGINT, SIGHUP])
-        let snapshotter = try Snapshotter(root: rootPath, logger: log)
+        let mounter = try mounter(arguments, rootPath, log)
+        let snapshotter = try Snapshotter(root: rootPath, mounter: mounter, logger: log)
         let calls = CallCounts()
         let admin = try AdminServer(ServiceState(snapshotter, calls), address: adminAddress)
         let server = try SnapshotsServer(snapshotter, address: address, observer: calls, log: log)
@@ -107,6 +139,7 @@ enum ServeSnapshotterCommand {
             return .failed
         }
         snapshotter.close()
+        mounter.close()
         log.info("stopped")
         return .done
     }
@@ -130,7 +163,9 @@ enum ServeSnapshotterCommand {
         log.setFormat(LogOptions.format(arguments))
         log.setLevel(LogOptions.level(arguments))
         log.info("configuration read again")
-        let changed = fixed.filter { arguments.text($0) != started.text($0) }.map(\.name)
+        let changed = fixed.filter {
+            arguments.text($0) != started.text($0) || arguments.has($0) != started.has($0)
+        }.map(\.name)
         guard !changed.isEmpty else { return }
         log.warning(
             "what has changed takes effect when the service is started again",

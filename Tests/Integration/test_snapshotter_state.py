@@ -191,7 +191,7 @@ def test_a_newer_database_is_refused(binary: Path, workspace: Workspace) -> None
     database.close()
     before = path.read_bytes()
     service = Service(binary, workspace)
-    service.refused(str(path), "version 99", "newer lazypull", "up to 1")
+    service.refused(str(path), "version 99", "newer lazypull", "up to 2")
     assert path.read_bytes() == before
 
 

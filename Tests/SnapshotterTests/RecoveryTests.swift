@@ -91,10 +91,10 @@ struct RecoveryTests {
         try Connection(path, applicationID: SnapshotStore.applicationID)
             .execute("PRAGMA user_version=7")
         let error = #expect(throws: DatabaseError.self) { _ = try Snapshotter(root) }
-        #expect(error?.kind == .tooNew(found: 7, known: 1))
+        #expect(error?.kind == .tooNew(found: 7, known: 2))
         #expect(error?.description.hasPrefix("\(path): version 7 of the database") == true)
         try Connection(path, applicationID: SnapshotStore.applicationID)
-            .execute("PRAGMA user_version=1")
+            .execute("PRAGMA user_version=2")
         try reopen(directory) { snapshotter in
             let names = try snapshotter.names()
             #expect(names.count == 5)

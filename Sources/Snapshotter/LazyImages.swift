@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Containerd
+import Content
+import Distribution
+import Linux
+import Log
+import OCI
+
+/// The converted images that snapshots are made of, and their mounts.
+///
+/// 1. An image that a snapshot names is in `images/<digest>`: it is complete and safe on storage
+///    before the snapshot's row is, and goes after the last row. From it the mount is made, without
+///    a request.
+/// 2. What is done to one image is done by one thread at a time, and those that waited for a failure
+///    share it.
+/// 3. An image is let go only while no row names it and nobody has it pinned.
+final class LazyImages: Sendable {
+    /// A mount of an image, or of its first layers.
+    private struct MountKey: Hashable {
+        var image: Digest
+        var layers: Int?
+    }
+
+    private struct Failure {
+        var error: any Error
+        var time: UInt64
+    }
+
+    private struct Remembered {
+        var digest: Digest
+        var end: UInt64
+    }
+
+    private struct State {
+        /// Images, by digest or by name, that some thread is busy with.
+        var busy: Set<String> = []
+        var failures: [String: Failure] = [:]
+        var chains: [Digest: ImageChain] = [:]
+        /// How many threads are about to write a row that names the image.
+        var pins: [Digest: Int] = [:]
+        /// What tags stood for a moment ago.
+        var tags: [Reference: Remembered] = [:]
+        var mounts: [MountKey: any ImageMount] = [:]
+    }
+
+    private enum Turn {
+        case mine
+        case failed(any Error)
+    }
+
+    /// The calls of one pull come within that time, in nanoseconds.
+    private static let tagTime: UInt64 = 60_000_000_000
+    /// How many documents, failures and tags are kept.
+    private static let limit = 256
+
+    private let mounter: any ImageMounter
+    private let locator: (any ImageLocator)?
+    private let store: SnapshotStore
+    private let directories: SnapshotDirectories
+    private let log: Logger
+    private let state = Monitor(State())
+
+    /// The images of a root directory, none of them mounted: what a dead process left is cleared.
+    ///
+    /// - Throws: `SystemError` if the directories cannot be made.
+    init(
+        _ mounter: any ImageMounter,
+        _ locator: (any ImageLocator)?,
+        _ store: SnapshotStore,
+        _ directories: SnapshotDirectories,
+        _ log: Logger
+    ) throws(SystemError) {
+        self.mounter = mounter
+        self.locator = locator
+        self.store = store
+        self.directories = directories
+        self.log = log
+        try directories.makeImageDirectories()
+        clearMounts()
+        for name in try FileSystem.names(inDirectory: directories.images)
+        where Digest(hex: name) == nil {
+            try directories.discardImage(name)
+        }
+    }
+
+    private func clearMounts() {
+        do throws(SystemError) {
+            let place = try FileSystem.canonicalPath(directories.mounts)
+            let below = Array("\(place)/".utf8)
+            let mounts = try MountTable().entries.filter { $0.mountPoint.starts(with: below) }
+            for mount in mounts.reversed() {
+                let path = String(decoding: mount.mountPoint, as: UTF8.self)
+                try unmountFileSystem(at: path, lazily: true)
+                log.warning("stale mount cleared", ["path": path])
+            }
+            for name in try FileSystem.names(inDirectory: place) {
+                try? FileSystem.removeDirectory("\(place)/\(name)")
+            }
+        } catch {
+            log.error("stale mounts stay", ["error": error])
+        }
+    }
+
+    /// The image of a layer where the client names none.
+    func locate(_ chainID: Digest) throws -> Reference? {
+        try locator?.image(withChain: chainID)
+    }
+
+    /// Runs the body with an image that is stored here, fetched if it is not, and stays meanwhile.
+    ///
+    /// - Parameters:
+    ///   - name: names it; without a digest, its tag was asked for a moment ago, or is asked for now.
+    ///   - isFresh: whether what a tag was a moment ago does not count.
+    ///   - body: gets the image's layers.
+    /// - Returns: what the body returns.
+    /// - Throws: an error that says why there is no such image; what the body throws.
+    func withImage<T>(
+        _ name: Reference,
+        isFresh: Bool = false,
+        _ body: (ImageChain) throws -> T
+    ) throws -> T {
+        let (digest, reference) = try resolved(name, isFresh: isFresh)
+        state.update { $0.pins[digest, default: 0] += 1 }
+        defer {
+            state.update { state in
+                let count = (state.pins[digest] ?? 1) - 1
+                state.pins[digest] = count > 0 ? count : nil
+            }
+        }
+        let chain = try alone(digest.oci) { try loadOrFetch(digest, reference) }
+        return try body(chain)
+    }
+
+    private func resolved(
+        _ name: Reference,
+        isFresh: Bool
+    ) throws -> (digest: Digest, reference: Reference) {
+        if let digest = name.digest { return (digest, name) }
+        let digest = try alone("\(name)") { () throws -> Digest in
+            let now = CurrentProcess.monotonicNanoseconds
+            if !isFresh, let known = state.update({ $0.tags[name] }), known.end > now {
+                return known.digest
+            }
+            let digest = try mounter.image(name).resolve().descriptor.digest
+            state.update { state in
+                if state.tags.count >= Self.limit { state.tags.removeAll() }
+                state.tags[name] = Remembered(digest: digest, end: now &+ Self.tagTime)
+            }
+            return digest
+        }
+        return (digest, try name.named(by: digest))
+    }
+
+    /// Runs the body while nobody else does for the same image.
+    private func alone<T>(_ key: String, _ body: () throws -> T) throws -> T {
+        let arrival = CurrentProcess.monotonicNanoseconds
+        let turn = state.wait { state -> Turn? in
+            guard !state.busy.contains(key) else { return nil }
+            if let failure = state.failures[key], failure.time >= arrival {
+                return .failed(failure.error)
+            }
+            state.busy.insert(key)
+            return .mine
+        }
+        if case .failed(let error) = turn { throw error }
+        do {
+            let result = try body()
+            state.update { state in
+                state.busy.remove(key)
+                state.failures[key] = nil
+            }
+            return result
+        } catch {
+            let time = CurrentProcess.monotonicNanoseconds
+            state.update { state in
+                state.busy.remove(key)
+                if state.failures.count >= Self.limit { state.failures.removeAll() }
+                state.failures[key] = Failure(error: error, time: time)
+            }
+            throw error
+        }
+    }
+
+    /// An image's layers, from here or from its registry; alone with the image.
+    private func loadOrFetch(_ digest: Digest, _ reference: Reference) throws -> ImageChain {
+        if let known = state.update({ $0.chains[digest] }) { return known }
+        let chain = try load(digest, reference) ?? fetch(digest, reference)
+        state.update { state in
+            if state.chains.count >= Self.limit { state.chains.removeAll() }
+            state.chains[digest] = chain
+        }
+        return chain
+    }
+
+    private func load(_ digest: Digest, _ reference: Reference) throws -> ImageChain? {
+        let directory = directories.image(digest)
+        guard (try? FileStatus(path: directory)) != nil else { return nil }
+        do {
+            let image = try stored(reference, directory).resolve()
+            guard image.descriptor.digest == digest else {
+                throw ContentError.corrupt("\(directory): of image \(image.descriptor.digest)")
+            }
+            return try ImageChain(image, reference)
+        } catch let error as ContentError {
+            log.error(
+                "an image's metadata is damaged: fetched again",
+                ["image": reference, "error": error]
+            )
+            try directories.discardImage(digest.hex)
+            return nil
+        }
+    }
+
+    private func fetch(_ digest: Digest, _ reference: Reference) throws -> ImageChain {
+        let begin = CurrentProcess.monotonicNanoseconds
+        let directory = directories.image(digest)
+        let temporary = directory + ".new"
+        try directories.discardImage("\(digest.hex).new")
+        let image = try StoredImage.store(mounter.image(reference), in: temporary)
+        let chain = try ImageChain(image, reference)
+        try FileSystem.rename(temporary, to: directory)
+        try FileSystem.synchronizeDirectory(directories.images)
+        let elapsed = (CurrentProcess.monotonicNanoseconds &- begin) / 1_000_000
+        log.info(
+            "image's metadata stored",
+            ["image": reference, "layers": chain.layers.count, "milliseconds": elapsed]
+        )
+        return chain
+    }
+
+    private func stored(_ reference: Reference, _ directory: String) -> StoredImage {
+        StoredImage(directory: directory, of: mounter.image(reference))
+    }
+}
+
+extension LazyImages {
+    /// Where the files of a layer, and of those below it, are mounted; mounted if they are not.
+    ///
+    /// - Parameter layer: the topmost layer wanted.
+    /// - Returns: the directory.
+    /// - Throws: an error that says why it cannot be mounted.
+    func mountPoint(_ layer: LazyLayer) throws -> String {
+        let reference = try Reference(layer.reference)
+        return try withImage(reference) { chain in
+            let key = MountKey(image: layer.image, layers: chain.mountedLayers(upTo: layer.index))
+            let known = state.update { $0.mounts[key] }
+            if let known, known.isAlive { return known.path }
+            return try alone(layer.image.oci) { try mount(key, reference) }
+        }
+    }
+
+    /// Mounts, unless another thread just has; alone with the image.
+    private func mount(_ key: MountKey, _ reference: Reference) throws -> String {
+        if let known = state.update({ $0.mounts[key] }) {
+            if known.isAlive { return known.path }
+            log.warning("a mount is gone: made again", ["path": known.path])
+            state.update { $0.mounts[key] = nil }
+            known.unmount()
+        }
+        let part = key.layers.map { "-\($0)" } ?? ""
+        let place = "\(directories.mounts)/\(key.image.hex)\(part)"
+        // A dead mount may be on it: then there is nothing to make.
+        try? FileSystem.makeDirectories(place, mode: 0o700)
+        let made = try mounter.mount(try source(key, reference), at: place)
+        state.update { $0.mounts[key] = made }
+        return made.path
+    }
+
+    /// The image, or its first layers, whose merged bootstrap is kept beside it.
+    private func source(_ key: MountKey, _ reference: Reference) throws -> StoredImage {
+        let directory = directories.image(key.image)
+        guard let count = key.layers else { return stored(reference, directory) }
+        let part = "\(directory)/layers-\(count)"
+        if (try? FileStatus(path: part)) == nil {
+            let temporary = part + ".new"
+            try directories.discardImage("\(key.image.hex)/layers-\(count).new")
+            let prefix = try mounter.prefix(of: stored(reference, directory), layers: count)
+            try StoredImage.store(prefix, in: temporary)
+            try FileSystem.rename(temporary, to: part)
+            try FileSystem.synchronizeDirectory(directory)
+        }
+        return stored(reference, part)
+    }
+
+    /// Lets an image go that no snapshot names any more: its mounts and what is stored of it.
+    ///
+    /// - Throws: `SystemError`, `DatabaseError`.
+    func release(_ image: Digest) throws {
+        try alone(image.oci) {
+            let isPinned = state.update { $0.pins[image] != nil }
+            guard try !isPinned && !store.read({ rows in try rows.hasSnapshots(of: image) }) else {
+                return
+            }
+            let mounts = state.update { state in
+                state.chains[image] = nil
+                let mounts = state.mounts.filter { $0.key.image == image }
+                for key in mounts.keys { state.mounts[key] = nil }
+                return Array(mounts.values)
+            }
+            for mount in mounts {
+                mount.unmount()
+                try? FileSystem.removeDirectory(mount.path)
+            }
+            try directories.discardImage(image.hex)
+        }
+    }
+
+    /// Lets all images go that no snapshot names, and frees what is cached of them.
+    ///
+    /// - Throws: `SystemError`, `DatabaseError`; what freeing throws.
+    func collect() throws {
+        var kept: Set<Digest> = []
+        for name in try FileSystem.names(inDirectory: directories.images) {
+            guard let digest = Digest(hex: name) else { continue }
+            try release(digest)
+            let directory = directories.image(digest)
+            guard (try? FileStatus(path: directory)) != nil else { continue }
+            let image = try OCILayout(directory: directory, tag: nil).resolve()
+            kept.formUnion(image.manifest.layers.map(\.digest))
+        }
+        try mounter.freeCache(keeping: kept)
+    }
+
+    /// Takes all mounts out of sight.
+    func close() {
+        let mounts = state.update { state in
+            defer { state.mounts.removeAll() }
+            return Array(state.mounts.values)
+        }
+        for mount in mounts { mount.unmount() }
+    }
+
+    /// How many mounts there are.
+    var mountCount: Int { state.update { $0.mounts.count } }
+}

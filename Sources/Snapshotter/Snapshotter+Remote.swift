@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Containerd
+import Content
+import Linux
+import Log
+import OCI
+
+/// What makes a committed snapshot lazy: its files are those of an image's layers, which nobody has
+/// downloaded.
+struct LazyLayer: Sendable, Equatable {
+    /// The manifest's digest.
+    var image: Digest
+    /// Where the image is: registry and repository, with the same digest.
+    var reference: String
+    /// Which layer it is, the lowest being 0.
+    var index: Int
+}
+
+/// The directories below a snapshot.
+struct LowerLayers: Sendable {
+    /// From the top.
+    var paths: [String] = []
+    /// Whether the lowest is an image's mount.
+    var isLazy = false
+}
+
+extension Snapshotter {
+    /// Provides a layer of a converted image, so that containerd does not download it.
+    ///
+    /// Nothing happens if it is not for us to provide.
+    ///
+    /// - Throws: `alreadyExists` once it is provided; the reason why it cannot be, which fails the
+    ///   pull: nobody else could make anything of it.
+    func provide(
+        key: String,
+        parent: String,
+        labels: [String: String],
+        _ context: CallContext
+    ) throws {
+        guard let images, let request = try RemoteLayerRequest(labels) else { return }
+        let below = try store.read { rows in
+            try rows.parentForNew(key, parent).flatMap { try rows.snapshot(id: $0)?.record }
+        }
+        let isThere = try store.read { rows in
+            try rows.hasLazySnapshot(request.chainID, on: below?.id)
+        }
+        if !isThere { try add(request, below, labels, images, context) }
+        throw RPCStatus(.alreadyExists, "layer \(request.chainID) is provided")
+    }
+
+    private func add(
+        _ request: RemoteLayerRequest,
+        _ below: SnapshotRecord?,
+        _ labels: [String: String],
+        _ images: LazyImages,
+        _ context: CallContext
+    ) throws {
+        guard let name = try request.image ?? images.locate(request.chainID) else {
+            throw RPCStatus(
+                .failedPrecondition,
+                "layer \(request.chainID) is of a converted image, which the client does not name;"
+                    + " the CRI, nerdctl and ctr-remote do (lazypull-serve-snapshotter(1))"
+            )
+        }
+        for isFresh in [false, true] {
+            // What a tag stood for a moment ago may have been another image.
+            guard !isFresh || name.digest == nil else { break }
+            let isFound = try images.withImage(name, isFresh: isFresh) { chain in
+                try context.checkIsWanted()
+                let parent = below.map { $0.labels[SnapshotLabels.target] ?? $0.name }
+                guard let index = try chain.index(of: request, above: parent) else { return false }
+                try record(request, below, labels, chain, index, images)
+                return true
+            }
+            if isFound { return }
+        }
+        throw RPCStatus(
+            .failedPrecondition,
+            "\(name): no layer of this image has chain ID \(request.chainID):"
+                + " what is asked for does not follow from manifest and configuration"
+        )
+    }
+
+    /// Writes the row of a layer; the image is pinned.
+    private func record(
+        _ request: RemoteLayerRequest,
+        _ below: SnapshotRecord?,
+        _ labels: [String: String],
+        _ chain: ImageChain,
+        _ index: Int,
+        _ images: LazyImages
+    ) throws {
+        guard let image = chain.image.digest else { return }
+        let layer = LazyLayer(image: image, reference: "\(chain.image)", index: index)
+        // With the last layer the image is complete: what is wrong with it fails the pull, not the
+        // container.
+        if index == chain.layers.count - 1 { _ = try images.mountPoint(layer) }
+        let now = CurrentProcess.nanosecondsSince1970
+        let id = beginNumber()
+        defer { endNumber(id) }
+        var record = SnapshotRecord(
+            id: id,
+            name: request.chainID.oci,
+            parentID: below?.id,
+            kind: .committed,
+            createdAt: now,
+            updatedAt: now,
+            labels: labels.filter { !$0.value.isEmpty && !SnapshotLabels.isSecret($0.key) },
+            usage: SnapshotUsage(inodes: 0, size: 0)
+        )
+        record.lazy = layer
+        // Another snapshot may have the name, on another parent: then the number goes with it, also
+        // in the sidecar.
+        if try store.read({ rows in try rows.snapshot(record.name) }) != nil {
+            record.name += "/\(id)"
+        }
+        try insert(record, request)
+    }
+
+    private func insert(_ record: SnapshotRecord, _ request: RemoteLayerRequest) throws {
+        do {
+            try directories.make(record, owner: nil)
+            let isNew = try store.write("provide") { rows in
+                if let parent = record.parentID, try rows.snapshot(id: parent) == nil {
+                    throw RPCStatus(.notFound, "parent snapshot \(parent) was removed meanwhile")
+                }
+                if try rows.hasLazySnapshot(request.chainID, on: record.parentID) { return false }
+                guard try rows.snapshot(record.name) == nil else {
+                    throw RPCStatus(.aborted, "another layer of this name was made meanwhile")
+                }
+                try rows.insert(record)
+                return true
+            }
+            if isNew {
+                logger.debug("layer provided", ["layer": request.chainID, "snapshot": record.id])
+                return
+            }
+        } catch {
+            discardUnused(record.id)
+            throw error
+        }
+        discardUnused(record.id)
+    }
+
+    /// The directories below a snapshot; an image is mounted if it is not.
+    ///
+    /// - Parameter parentID: the number of the snapshot below; nil for none.
+    /// - Returns: them, from the top.
+    /// - Throws: an error that says why the image cannot be mounted.
+    func lower(_ parentID: Int64?) throws -> LowerLayers {
+        guard let parentID else { return LowerLayers() }
+        var lower = LowerLayers()
+        for link in try store.read({ rows in try rows.chain(from: parentID) }) {
+            guard let layer = link.lazy else {
+                lower.paths.append(directories.upper(link.id))
+                continue
+            }
+            guard let images else {
+                throw RPCStatus(
+                    .failedPrecondition,
+                    "snapshot \(link.id) is of \(layer.reference), and no images are mounted here"
+                )
+            }
+            // All that is below is in it.
+            lower.paths.append(try images.mountPoint(layer))
+            lower.isLazy = true
+            break
+        }
+        return lower
+    }
+}
