@@ -330,7 +330,4 @@ extension LazyImages {
         }
         for mount in mounts { mount.unmount() }
     }
-
-    /// How many mounts there are.
-    var mountCount: Int { state.update { $0.mounts.count } }
 }
