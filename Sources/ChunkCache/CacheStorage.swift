@@ -55,6 +55,7 @@ final class FileStorage: CacheStorage {
     private let pool: DescriptorPool
     private let identity: Identity
     private let slot = DescriptorSlot()
+    private let readAhead = StorageReadAhead()
     /// Whether reads bring no pages in.
     ///
     /// What is read ahead of them stays until it is read: with 10,000 small files that are on disk
@@ -116,8 +117,12 @@ final class FileStorage: CacheStorage {
         onWait: () -> Void
     ) throws(SystemError) -> Int {
         try withDescriptor { number throws(SystemError) in
+            if let advice = readAhead.reading(at: offset, count: buffer.count) {
+                OwnedDescriptor.advise(number, needed: advice.needed, unneeded: advice.unneeded)
+            }
             let done = unsafe OwnedDescriptor.readAtOnce(number, into: buffer, at: offset)
             if done == buffer.count { return done }
+            readAhead.waiting(at: offset)
             onWait()
             let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
             return done + (try unsafe readWaiting(number, into: rest, at: offset &+ UInt64(done)))

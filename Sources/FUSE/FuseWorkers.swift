@@ -30,8 +30,8 @@ package final class FuseWorkers: Sendable {
     private static let stopToken: UInt64 = 0
     /// How many requests of one session a worker serves before it looks at the others.
     private static let requestsPerTurn = 64
-    /// How long a worker looks for the next request before it sleeps: one reader's 4 KiB reads
-    /// went from 12-36 k to 42 k a second with it.
+    /// How long a worker that answered from memory looks for the next request before it sleeps: one
+    /// reader's 4 KiB reads went from 24 k to 63 k a second with it.
     private static let spinNanoseconds = 50_000
 
     private let epoll: Epoll
@@ -120,7 +120,9 @@ package final class FuseWorkers: Sendable {
             var received = unsafe session.receive(&desk.request)
             if received == .nothing {
                 backlog = 0
-                received = spin(session, &desk)
+                // A reader that was answered from storage goes on sooner if the processor it slept
+                // on is free: 55 instead of 75 us a read.
+                if !session.watch.takeWait() { received = spin(session, &desk) }
             } else {
                 backlog += 1
                 if backlog % Self.helpInterval == 0 { session.watch.callHelp(limit: processors) }

@@ -8,14 +8,18 @@ import Synchronization
 /// A worker that answers from memory comes back for the next request by itself, so nobody else is
 /// woken for it: waking a thread for each request took half of the time of small reads.
 ///
-/// 1. A session is watched by at least one worker, or it is armed in the epoll set.
+/// 1. A session is watched by at least one worker, or it is armed in the epoll set, or it has been
+///    reported to a worker that is about to look.
 /// 2. The last worker that stops watching arms it, after its last look: what came since is
 ///    reported at once. Until then a request that one worker has not seen, another will look for.
 /// 3. Whoever is going to wait stops watching before.
 package final class SessionWatch: Sendable {
     private let watchers = Atomic(0)
-    /// Whether it may be armed.
-    private let isArmed = Atomic(true)
+    /// How many workers wait for storage.
+    private let waiting = Atomic(0)
+    /// Whether a worker has waited since the last look.
+    private let hasWaited = Atomic(false)
+
     /// Where the session is armed.
     ///
     /// No closure: each time one is taken out of a generic type such as `Monitor`, the compiler
@@ -24,6 +28,10 @@ package final class SessionWatch: Sendable {
         weak var workers: FuseWorkers?
         var descriptor: Int32 = -1
         var token: UInt64 = 0
+        /// Whether it is armed. Changed together with the set, so that nobody believes it armed
+        /// while somebody else is disarming it: its requests would wait for ever. A report disarms
+        /// the set first, and is known here when the worker that got it begins to look.
+        var isArmed = true
     }
 
     private let place = Monitor(Place())
@@ -37,38 +45,55 @@ package final class SessionWatch: Sendable {
 
     /// Has the session reported to one worker, at once if a request is there.
     private func arm() {
-        isArmed.store(true, ordering: .releasing)
-        let place = place.update { $0 }
-        place.workers?.rearm(place.descriptor, token: place.token)
+        place.update { place in
+            guard !place.isArmed else { return }
+            place.isArmed = true
+            place.workers?.rearm(place.descriptor, token: place.token)
+        }
     }
 
     /// The calling worker is going to look for requests soon, and again until `leave`.
-    package func join() {
+    func join() {
         watchers.wrappingAdd(1, ordering: .acquiringAndReleasing)
     }
 
     /// The session was reported to the calling worker, which joins.
     func joinReported() {
-        isArmed.store(false, ordering: .releasing)
+        place.update { $0.isArmed = false }
         join()
+    }
+
+    /// The calling worker does not look any more: its turn is over.
+    func leave() {
+        let left = watchers.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
+        if left == 0 { arm() }
+    }
+
+    /// The calling worker is going to wait for storage, or for a lock: it leaves until `endWait`.
+    package func beginWait() {
+        waiting.wrappingAdd(1, ordering: .relaxed)
+        leave()
     }
 
     /// The calling worker has waited, and joins again.
     ///
-    /// Nobody else is woken for the next request, which with a single reader comes when this worker
-    /// has answered. A session that somebody arms at the same time stays armed, or has this worker
-    /// for its watcher.
-    package func rejoin() {
+    /// If no other one waits there may be a single reader, whose next request comes when this
+    /// worker has answered: nobody else is woken for it.
+    package func endWait() {
         join()
-        guard isArmed.exchange(false, ordering: .acquiringAndReleasing) else { return }
-        let place = place.update { $0 }
-        place.workers?.disarm(place.descriptor, token: place.token)
+        hasWaited.store(true, ordering: .relaxed)
+        let others = waiting.wrappingSubtract(1, ordering: .relaxed).newValue
+        guard others == 0 else { return }
+        place.update { place in
+            guard place.isArmed else { return }
+            place.isArmed = false
+            place.workers?.disarm(place.descriptor, token: place.token)
+        }
     }
 
-    /// The calling worker does not look any more: its turn is over, or it waits.
-    package func leave() {
-        let left = watchers.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue
-        if left == 0 { arm() }
+    /// Whether a worker has waited since the last call.
+    func takeWait() -> Bool {
+        hasWaited.load(ordering: .relaxed) && hasWaited.exchange(false, ordering: .relaxed)
     }
 
     /// Has one more worker look, if there is a request.

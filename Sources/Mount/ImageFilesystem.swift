@@ -140,9 +140,9 @@ extension ImageFilesystem {
             request.reply(unsafe RawSpan(_unsafeBytes: bytes))
         case .missing(let inode):
             // The cache's locks, and a chunk that has come meanwhile, are waited for.
-            watch.leave()
+            watch.beginWait()
             fetch(inode, offset, buffer.count, request)
-            watch.join()
+            watch.endWait()
         case .failed(let failure):
             request.reply(failure)
         }
@@ -156,7 +156,7 @@ extension ImageFilesystem {
         _ watch: SessionWatch
     ) -> ReadOutcome {
         var isWaiting = false
-        defer { if isWaiting { watch.rejoin() } }
+        defer { if isWaiting { watch.endWait() } }
         do throws(ContentError) {
             return try image.tree.read { tree throws(ContentError) in
                 let inode = try tree.inode(node)
@@ -173,7 +173,7 @@ extension ImageFilesystem {
                         from: slice.offset,
                         into: UnsafeMutableRawBufferPointer(rebasing: buffer[done..<end]),
                         onWait: {
-                            if !isWaiting { watch.leave() }
+                            if !isWaiting { watch.beginWait() }
                             isWaiting = true
                         }
                     )

@@ -348,7 +348,7 @@ def test_permissions_hold_for_others(
 def test_read_ahead(image: ConvertedImage, lazypull: Lazypull, workspace: Workspace) -> None:
     """The kernel's read-ahead is the one that a mapped file of a cold image can bear."""
     with lazypull.mount(image.reference, workspace / "cache") as mounted:
-        wait_until(lambda: kernel.read_ahead_kilobytes(mounted.path) == 256, "256 KiB read-ahead")
+        wait_until(lambda: kernel.read_ahead_kilobytes(mounted.path) == 128, "128 KiB read-ahead")
 
 
 def test_statfs_and_readdir(
