@@ -53,6 +53,8 @@ ssize_t clinux_read_at_once(int fd, void *buffer, size_t size, off_t offset) {
     return preadv2(fd, &part, 1, offset, RWF_NOWAIT);
 }
 
+int clinux_o_direct(void) { return O_DIRECT; }
+
 int clinux_receive_descriptor(int socket) {
     // The macros of cmsg(3) work on an aligned buffer, and mean nothing to Swift.
     char byte;

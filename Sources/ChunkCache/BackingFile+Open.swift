@@ -25,6 +25,7 @@ extension BackingFile {
     ///   - chunkCount: the number of chunks.
     ///   - viewSize: the size of the uncompressed view, in bytes.
     ///   - pool: keeps the descriptors.
+    ///   - reader: reads the chunks' file ahead of sequential readers.
     /// - Returns: the open file.
     /// - Throws: `SystemError` if the directory does not take the files.
     static func open(
@@ -33,7 +34,8 @@ extension BackingFile {
         key: Digest,
         chunkCount: Int,
         viewSize: UInt64,
-        pool: DescriptorPool
+        pool: DescriptorPool,
+        reader: StorageReader
     ) throws(SystemError) -> BackingFile {
         try FileSystem.makeDirectories(paths.directory, mode: 0o700)
         let data = try openData(paths, viewSize)
@@ -52,7 +54,7 @@ extension BackingFile {
         let durable = try OwnedDescriptor.open(paths.durableBits, O_RDWR)
         let mapping = try mapRuntimeBits(paths.runtimeBits, header, words)
         return BackingFile(
-            data: try FileStorage(data, paths.data, pool),
+            data: try FileStorage(data, paths.data, pool, reader),
             durableFile: try FileStorage(durable, paths.durableBits, pool),
             durableWords: words,
             bits: ChunkBitmap(mapping, chunkCount: chunkCount),

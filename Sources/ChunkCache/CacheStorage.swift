@@ -56,6 +56,9 @@ final class FileStorage: CacheStorage {
     private let identity: Identity
     private let slot = DescriptorSlot()
     private let readAhead = StorageReadAhead()
+    private let reader: StorageReader?
+    /// For what is read ahead.
+    private let directSlot = DescriptorSlot()
     /// Whether reads bring no pages in.
     ///
     /// What is read ahead of them stays until it is read: with 10,000 small files that are on disk
@@ -74,21 +77,25 @@ final class FileStorage: CacheStorage {
     ///   - file: opened for reading and writing.
     ///   - path: where it is; another file there later is an error.
     ///   - pool: keeps the descriptor.
+    ///   - reader: reads the file ahead of sequential readers; nil for nobody.
     /// - Throws: `SystemError`.
     init(
         _ file: consuming OwnedDescriptor,
         _ path: String,
-        _ pool: DescriptorPool
+        _ pool: DescriptorPool,
+        _ reader: StorageReader? = nil
     ) throws(SystemError) {
         identity = try Identity(file, path)
         self.path = path
         self.pool = pool
+        self.reader = reader
         // Closed here and opened when it is first used: most blobs of most images are not.
     }
 
     deinit {
         if isDirty.load(ordering: .acquiring) { slot.release() }
         _ = slot.close()
+        _ = directSlot.close()
     }
 
     /// Runs the body with the file's descriptor.
@@ -96,14 +103,14 @@ final class FileStorage: CacheStorage {
         _ body: (Int32) throws(SystemError) -> T
     ) throws(SystemError) -> T {
         let number: Int32
-        if let open = slot.acquire() { number = open } else { number = try open() }
+        if let open = slot.acquire() { number = open } else { number = try open(slot, O_RDWR) }
         defer { slot.release() }
         return try body(number)
     }
 
-    private func open() throws(SystemError) -> Int32 {
+    private func open(_ slot: DescriptorSlot, _ flags: Int32) throws(SystemError) -> Int32 {
         try pool.open(slot) { () throws(SystemError) in
-            let file = try OwnedDescriptor.open(path, O_RDWR | O_NOFOLLOW)
+            let file = try OwnedDescriptor.open(path, flags | O_NOFOLLOW)
             guard try Identity(file, path) == identity else {
                 throw SystemError("open again", path, code: ESTALE)
             }
@@ -116,10 +123,31 @@ final class FileStorage: CacheStorage {
         at offset: UInt64,
         onWait: () -> Void
     ) throws(SystemError) -> Int {
+        let ahead = unsafe readAhead(into: buffer, at: offset, onWait)
+        if ahead == buffer.count { return ahead }
+        let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[ahead...])
+        return ahead + (try unsafe readNow(into: rest, at: offset &+ UInt64(ahead), onWait))
+    }
+
+    /// Copies what was read ahead, and has read ahead what comes next.
+    private func readAhead(
+        into buffer: UnsafeMutableRawBufferPointer,
+        at offset: UInt64,
+        _ onWait: () -> Void
+    ) -> Int {
+        guard let reader else { return 0 }
+        if let range = readAhead.reading(at: offset, count: buffer.count) {
+            reader.readAhead(self, range)
+        }
+        return unsafe reader.copy(into: buffer, at: offset, of: self, onWait: onWait)
+    }
+
+    private func readNow(
+        into buffer: UnsafeMutableRawBufferPointer,
+        at offset: UInt64,
+        _ onWait: () -> Void
+    ) throws(SystemError) -> Int {
         try withDescriptor { number throws(SystemError) in
-            if let advice = readAhead.reading(at: offset, count: buffer.count) {
-                OwnedDescriptor.advise(number, needed: advice.needed, unneeded: advice.unneeded)
-            }
             let done = unsafe OwnedDescriptor.readAtOnce(number, into: buffer, at: offset)
             if done == buffer.count { return done }
             readAhead.waiting(at: offset)
@@ -145,6 +173,30 @@ final class FileStorage: CacheStorage {
         }
     }
 
+    /// Reads past the page cache; for `StorageReader` alone.
+    ///
+    /// - Parameters:
+    ///   - buffer: takes the bytes from its start; its address and length, as the offset, are
+    ///     multiples of 4 KiB.
+    ///   - offset: the file offset of the first byte.
+    /// - Returns: how many bytes were read; fewer than asked only at the end of the file.
+    /// - Throws: `SystemError`: EINVAL where the file system cannot do it.
+    func readDirectly(
+        into buffer: UnsafeMutableRawBufferPointer,
+        at offset: UInt64
+    ) throws(SystemError) -> Int {
+        let number: Int32
+        if let open = directSlot.acquire() {
+            number = open
+        } else {
+            number = try open(directSlot, OwnedDescriptor.directReading)
+        }
+        defer { directSlot.release() }
+        return try OwnedDescriptor.borrowing(number) { file throws(SystemError) in
+            try unsafe file.read(into: buffer, at: offset, path)
+        }
+    }
+
     func write(_ bytes: RawSpan, at offset: UInt64) throws(SystemError) {
         try withDescriptor { number throws(SystemError) in
             if !isDirty.exchange(true, ordering: .acquiring) { _ = slot.acquire() }
@@ -152,6 +204,7 @@ final class FileStorage: CacheStorage {
                 try file.write(bytes, at: offset, path)
             }
         }
+        reader?.invalidate(self, offset..<offset + UInt64(bytes.byteCount))
     }
 
     func synchronize() throws(SystemError) {

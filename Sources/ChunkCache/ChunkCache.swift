@@ -43,6 +43,7 @@ package final class ChunkCache: Sendable {
     private let scheduler: FetchScheduler
     private let flusher: Flusher
     private let pool: DescriptorPool
+    private let reader: StorageReader
     private let zeros = ZeroDigests()
 
     /// The open blobs, apart from the cache so that the flusher's thread does not keep it alive.
@@ -97,6 +98,12 @@ package final class ChunkCache: Sendable {
         self.blobs = blobs
         self.flusher = flusher
         do {
+            reader = try StorageReader()
+        } catch {
+            flusher.close()
+            throw error
+        }
+        do {
             scheduler = try FetchScheduler(
                 limits,
                 counters: counters,
@@ -104,6 +111,7 @@ package final class ChunkCache: Sendable {
                 onStored: { flusher.add($0) }
             )
         } catch {
+            reader.close()
             flusher.close()
             throw error
         }
@@ -201,7 +209,8 @@ package final class ChunkCache: Sendable {
             key: key,
             chunkCount: chunkCount,
             viewSize: viewSize,
-            pool: pool
+            pool: pool,
+            reader: reader
         )
     }
 
@@ -315,6 +324,7 @@ package final class ChunkCache: Sendable {
     package func close() {
         guard markClosed() else { return }
         scheduler.close()
+        reader.close()
         flusher.close()
         for open in blobs.blobs.update({ Array($0.byKey.values) }) {
             blobs.close(open.blob, log)

@@ -2,23 +2,11 @@
 
 import Synchronization
 
-/// How far a file of the cache is read ahead of its sequential readers, and what they leave behind.
+/// How far a file of the cache is read ahead of its sequential readers: decisions only.
 ///
-/// The kernel of a mount asks for a quarter of a megabyte and waits for it: without this the storage
-/// stands idle while the answer is copied. What was read ahead goes out of memory once it has been
-/// read, since the reader's own page cache has it.
-///
-/// Decisions only, without locks. Threads that overwrite each other's notes make it read too little
-/// or too much ahead: a matter of time, never of bytes.
+/// Without locks: threads that overwrite each other's notes make it read too little or too much
+/// ahead, which is a matter of time, never of bytes.
 final class StorageReadAhead: Sendable {
-    /// What the kernel is to be told.
-    struct Advice: Equatable {
-        /// The bytes of the file that will be read soon; may be empty.
-        var needed: Range<UInt64>
-        /// Those that were read, and need not stay in memory; may be empty.
-        var unneeded: Range<UInt64>
-    }
-
     /// One reader.
     private struct Stream: ~Copyable {
         /// The end of its furthest read; 0 for nobody.
@@ -29,8 +17,6 @@ final class StorageReadAhead: Sendable {
         let hasWaited = Atomic(false)
         /// The end of what was read ahead of it; 0 for nothing.
         let end = Atomic<UInt64>(0)
-        /// Where that begins which was read ahead and may still be in memory.
-        let kept = Atomic<UInt64>(0)
     }
 
     /// The requests of one reader are served by several threads, not quite in order.
@@ -38,25 +24,26 @@ final class StorageReadAhead: Sendable {
     /// Who has read less in a row is no sequential reader.
     private static let least: UInt64 = 512 << 10
     /// The furthest that is read ahead, in bytes.
-    private static let window: UInt64 = 4 << 20
+    static let window: UInt64 = 4 << 20
 
     private let first = Stream()
     private let second = Stream()
     /// Counts new readers; its last bit tells whose place they take.
     private let turn = Atomic<UInt64>(0)
 
-    /// A read is about to begin.
+    /// A read begins.
     ///
     /// - Parameters:
     ///   - offset: where, in bytes.
     ///   - count: how many bytes.
-    /// - Returns: what the kernel is to be told before; nil for nothing.
-    func reading(at offset: UInt64, count: Int) -> Advice? {
+    /// - Returns: what is to be read ahead now, in bytes of the file; nil for nothing.
+    func reading(at offset: UInt64, count: Int) -> Range<UInt64>? {
         let end = offset &+ UInt64(count)
         if Self.isNext(first, offset) { return Self.advance(first, to: end) }
         if Self.isNext(second, offset) { return Self.advance(second, to: end) }
         let isFirst = turn.wrappingAdd(1, ordering: .relaxed).newValue & 1 == 0
-        return isFirst ? Self.begin(first, at: end) : Self.begin(second, at: end)
+        if isFirst { Self.begin(first, at: end) } else { Self.begin(second, at: end) }
+        return nil
     }
 
     /// A read that began there waits for storage.
@@ -71,7 +58,10 @@ final class StorageReadAhead: Sendable {
     }
 
     /// A reader goes on.
-    private static func advance(_ stream: borrowing Stream, to position: UInt64) -> Advice? {
+    private static func advance(
+        _ stream: borrowing Stream,
+        to position: UInt64
+    ) -> Range<UInt64>? {
         let last = stream.next.load(ordering: .relaxed)
         if position > last {
             stream.next.store(position, ordering: .relaxed)
@@ -82,8 +72,9 @@ final class StorageReadAhead: Sendable {
         guard stream.hasWaited.load(ordering: .relaxed), length >= least else { return nil }
         let end = stream.end.load(ordering: .relaxed)
         let distance = min(length, window)
+        // By halves: each time something worth a request.
         guard end < next &+ distance / 2 else { return nil }
-        // Of several threads, one tells the kernel.
+        // Of several threads, one has it read.
         guard
             stream.end.compareExchange(
                 expected: end,
@@ -91,27 +82,14 @@ final class StorageReadAhead: Sendable {
                 ordering: .relaxed
             ).exchanged
         else { return nil }
-        let behind = next > tolerance ? next - tolerance : 0
-        if end == 0 {
-            stream.kept.store(next, ordering: .relaxed)
-            return Advice(needed: next..<next + distance, unneeded: next..<next)
-        }
-        let kept = stream.kept.load(ordering: .relaxed)
-        if behind > kept { stream.kept.store(behind, ordering: .relaxed) }
-        return Advice(
-            needed: max(end, next)..<next + distance,
-            unneeded: kept..<max(behind, kept)
-        )
+        return max(end, next)..<next + distance
     }
 
     /// A new reader takes the place of one that has not been seen for longer.
-    private static func begin(_ stream: borrowing Stream, at position: UInt64) -> Advice? {
-        let end = stream.end.exchange(0, ordering: .relaxed)
-        let kept = stream.kept.load(ordering: .relaxed)
+    private static func begin(_ stream: borrowing Stream, at position: UInt64) {
+        stream.end.store(0, ordering: .relaxed)
         stream.hasWaited.store(false, ordering: .relaxed)
         stream.length.store(0, ordering: .relaxed)
         stream.next.store(position, ordering: .relaxed)
-        guard end > kept else { return nil }
-        return Advice(needed: 0..<0, unneeded: kept..<end)
     }
 }

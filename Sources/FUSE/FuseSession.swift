@@ -19,7 +19,7 @@ package final class FuseSession: @unchecked Sendable {
     /// Who looks for the next request.
     let watch = SessionWatch()
     private var handle: OpaquePointer?
-    private let record = SessionRecord()
+    private let record: SessionRecord
     private let ended: EventFlag
     /// The descriptor of /dev/fuse; libfuse's session closes it.
     let descriptor: Int32
@@ -49,6 +49,8 @@ package final class FuseSession: @unchecked Sendable {
         self.filesystem = filesystem
         numbers = NodeNumbers(root: filesystem.rootNode)
         ended = try EventFlag()
+        // Only a mount of the machine's own user namespace can be mapped.
+        record = SessionRecord(allowsIDMapping: CurrentProcess.isRoot)
         guard CurrentProcess.isRoot else {
             let device = try UserMount.mount(
                 at: path,

@@ -17,6 +17,13 @@ final class SessionRecord: Sendable {
     private let hasInitReply = Atomic(false)
     private let counts: InlineArray<64, Atomic<UInt64>> = InlineArray { _ in Atomic(0) }
 
+    /// Whether the kernel may map the mount's user ids; it must check permissions itself then.
+    private let allowsIDMapping: Bool
+
+    init(allowsIDMapping: Bool) {
+        self.allowsIDMapping = allowsIDMapping
+    }
+
     private static let initOpcode: UInt32 = 26  // FUSE_INIT, linux/fuse.h
     private static let requestHeaderSize = 40
 
@@ -60,29 +67,54 @@ final class SessionRecord: Sendable {
         hasInitReply.store(true, ordering: .relaxed)
     }
 
-    /// Asks for what libfuse 3.14 has a name for and does not ask for: that names of one directory
-    /// are looked up side by side.
+    /// Asks for what libfuse 3.14 does not ask for, where the kernel offers it: that names of one
+    /// directory are looked up side by side, and that the mount can be mapped to other user ids.
     private func amend(_ parts: UnsafeBufferPointer<iovec>) {
-        // FUSE_PARALLEL_DIROPS; fuse_init_in and fuse_init_out have their flags at the same place.
-        let parallelLookups: UInt32 = 1 << 18
-        let place = 12
-        let offered = initRequest.update { request -> UInt32 in
-            guard request.count >= Self.requestHeaderSize + place + 4 else { return 0 }
+        guard parts.count == 2, let start = unsafe parts[1].iov_base else { return }
+        let size = unsafe parts[1].iov_len
+        let offered = initRequest.update { Self.offers(of: $0) }
+        var granted = offered & InitFlags.parallelLookups
+        if allowsIDMapping, offered & InitFlags.idMapping != 0 {
+            granted |= InitFlags.extended | InitFlags.idMapping
+        }
+        for (place, flags) in [
+            (InitFlags.place, UInt32(truncatingIfNeeded: granted)),
+            (InitFlags.furtherReplyPlace, UInt32(granted >> 32)),
+        ] where flags != 0 && size >= place + 4 {
+            let old = unsafe start.loadUnaligned(fromByteOffset: place, as: UInt32.self)
+            unsafe start.storeBytes(of: old | flags, toByteOffset: place, as: UInt32.self)
+        }
+    }
+
+    /// What the kernel offers in an INIT request: `flags`, and `flags2` above them.
+    private static func offers(of request: [UInt8]) -> UInt64 {
+        func word(_ place: Int) -> UInt64 {
+            guard request.count >= requestHeaderSize + place + 4 else { return 0 }
             return unsafe request.withUnsafeBytes {
-                unsafe $0.loadUnaligned(
-                    fromByteOffset: Self.requestHeaderSize + place,
-                    as: UInt32.self
+                unsafe UInt64(
+                    $0.loadUnaligned(fromByteOffset: requestHeaderSize + place, as: UInt32.self)
                 )
             }
         }
-        guard offered & parallelLookups != 0, parts.count == 2,
-            unsafe parts[1].iov_len >= place + 4, let start = unsafe parts[1].iov_base
-        else { return }
-        let flags = unsafe start.loadUnaligned(fromByteOffset: place, as: UInt32.self)
-        unsafe start.storeBytes(
-            of: flags | parallelLookups,
-            toByteOffset: place,
-            as: UInt32.self
-        )
+        let low = word(InitFlags.place)
+        guard low & InitFlags.extended != 0 else { return low }
+        return low | word(InitFlags.furtherRequestPlace) << 32
+    }
+
+    /// Flags of the INIT exchange, and where they are in its bodies (linux/fuse.h).
+    private enum InitFlags {
+        /// FUSE_PARALLEL_DIROPS.
+        static let parallelLookups: UInt64 = 1 << 18
+        /// FUSE_INIT_EXT: there are further flags.
+        static let extended: UInt64 = 1 << 30
+        /// FUSE_ALLOW_IDMAP, since Linux 6.12.
+        static let idMapping: UInt64 = 1 << 40
+
+        /// `flags`, at the same place in fuse_init_in and fuse_init_out.
+        static let place = 12
+        /// `flags2` in fuse_init_in.
+        static let furtherRequestPlace = 16
+        /// `flags2` in fuse_init_out.
+        static let furtherReplyPlace = 32
     }
 }

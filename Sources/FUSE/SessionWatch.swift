@@ -28,7 +28,9 @@ package final class SessionWatch: Sendable {
         weak var workers: FuseWorkers?
         var descriptor: Int32 = -1
         var token: UInt64 = 0
-        /// Whether it is armed. Changed together with the set, so that nobody believes it armed
+        /// Whether it is armed.
+        ///
+        /// Changed together with the set, so that nobody believes it armed
         /// while somebody else is disarming it: its requests would wait for ever. A report disarms
         /// the set first, and is known here when the worker that got it begins to look.
         var isArmed = true

@@ -91,27 +91,8 @@ extension OwnedDescriptor {
         }
     }
 
-    /// Tells the kernel what of a file will be read soon, and what will not (posix_fadvise).
-    ///
-    /// Advice: what is not taken costs time or memory, and nothing is wrong.
-    ///
-    /// - Parameters:
-    ///   - number: the open file.
-    ///   - needed: read from storage meanwhile, in bytes; may be empty.
-    ///   - unneeded: pages of it that are on storage leave memory; may be empty.
-    package static func advise(
-        _ number: Int32,
-        needed: Range<UInt64>,
-        unneeded: Range<UInt64>
-    ) {
-        for (range, advice) in [(needed, POSIX_FADV_WILLNEED), (unneeded, POSIX_FADV_DONTNEED)] {
-            // A length of 0 would mean all the rest.
-            guard !range.isEmpty, let start = off_t(exactly: range.lowerBound),
-                let count = off_t(exactly: range.count)
-            else { continue }
-            _ = posix_fadvise(number, start, count, advice)
-        }
-    }
+    /// How a file is opened that is read past the page cache (O_DIRECT).
+    package static var directReading: Int32 { O_RDONLY | clinux_o_direct() }
 
     /// Takes the pages that are on storage out of memory (POSIX_FADV_DONTNEED).
     package func dropPages() {

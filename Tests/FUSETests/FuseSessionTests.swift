@@ -159,6 +159,22 @@ struct FuseSessionTests {
         #expect(background == 0xffff_ffff)
     }
 
+    /// Containers in user namespaces of their own share one mount, by FUSE_INIT_EXT and
+    /// FUSE_ALLOW_IDMAP, if the kernel offers them (6.12).
+    @Test func allowsIDMappedMountsWhereTheKernelCan() throws {
+        let mounted = try MountedFilesystem()
+        func word(_ bytes: [UInt8], _ place: Int) -> UInt32 {
+            guard bytes.count >= place + 4 else { return 0 }
+            return unsafe bytes.withUnsafeBytes {
+                unsafe $0.loadUnaligned(fromByteOffset: place, as: UInt32.self)
+            }
+        }
+        let isOffered = word(mounted.session.keptInitRequest, 40 + 16) >> 8 & 1
+        let reply = mounted.session.keptInitReply
+        #expect(word(reply, 16 + 32) >> 8 & 1 == isOffered)
+        #expect(word(reply, 16 + 12) >> 30 & 1 == isOffered)
+    }
+
     private enum Opcode {
         static let lookup = 1
         static let getattr = 3

@@ -91,10 +91,11 @@ def run_as(uid: int, *command: str | Path, gid: int | None = None) -> tuple[int,
     return result.returncode, result.stdout
 
 
-def permissions(root: Path) -> dict[str, object]:
-    """Who may read, write and enter what, and what programs may do."""
+def permissions(root: Path, shift: int = 0) -> dict[str, object]:
+    """Who may read, write and enter what, and what programs may do; ids are raised by `shift`."""
     found: dict[str, object] = {}
-    for uid, gid in ((0, None), (IN_ACL, None), (NOBODY_HERE, None), (NOBODY_HERE, GROUP_ONLY)):
+    people = [(0, None), (IN_ACL, None), (NOBODY_HERE, None), (NOBODY_HERE, GROUP_ONLY)]
+    for uid, gid in ((uid + shift, gid and gid + shift) for uid, gid in people):
         for name in ("acl", "acl2", "by-group", "secret", "shared/inside"):
             found[f"read {name} as {uid}:{gid}"] = run_as(uid, "cat", root / name, gid=gid)
         for name in ("acl2", "acl", "shared/new"):
@@ -201,6 +202,27 @@ def test_permissions(lowers: tuple[Path, Path], workspace: Workspace) -> None:
     assert ours[f"read acl as {NOBODY_HERE}:None"][0] != 0
     assert ours[f"setuid-id as {NOBODY_HERE}:None"] == (0, "0\n")
     assert ours[f"cat-all as {NOBODY_HERE}:None"] == (0, "secret")
+
+
+def test_permissions_in_a_user_namespace(
+    lowers: tuple[Path, Path], workspace: Workspace
+) -> None:
+    """One mount serves containers with other ids as well: mapped, it is like a mapped ext4."""
+    if kernel.version() < (6, 12):
+        pytest.skip("before Linux 6.12 FUSE mounts cannot be mapped to other ids")
+    shift, found = 100_000, []
+    for name, lower in zip(("ours", "theirs"), lowers):
+        # umoci's tree is no mount of its own: a bind is cloned.
+        target = workspace.directory(f"{name}-mapped")
+        with kernel.mapped_mount(lower, target, shift), overlay(target, workspace, name) as root:
+            status = (root / "by-group").stat()
+            assert (status.st_uid, status.st_gid) == (shift, shift + GROUP_ONLY)
+            found.append(permissions(root, shift))
+    ours, theirs = found
+    assert ours == theirs
+    assert ours[f"read acl as {IN_ACL + shift}:None"][0] == 0
+    assert ours[f"read acl as {NOBODY_HERE + shift}:None"][0] != 0
+    assert ours[f"setuid-id as {NOBODY_HERE + shift}:None"] == (0, f"{shift}\n")
 
 
 def test_copy_up(lowers: tuple[Path, Path], workspace: Workspace) -> None:

@@ -91,6 +91,7 @@ int clinux_allowed_processors(void);
 int clinux_receive_descriptor(int socket);
 int clinux_open_directory_same_mount(int directory, const char *name);
 ssize_t clinux_read_uncached(int fd, void *buffer, size_t size, off_t offset);
+int clinux_o_direct(void);
 ssize_t clinux_read_at_once(int fd, void *buffer, size_t size, off_t offset);
 int clinux_pipe(int ends[2]);
 int clinux_configure_lookup(const char *database, const char *services);
