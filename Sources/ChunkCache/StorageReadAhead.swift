@@ -20,7 +20,7 @@ final class StorageReadAhead: Sendable {
     }
 
     /// The requests of one reader are served by several threads, not quite in order.
-    private static let tolerance: UInt64 = 1 << 20
+    private static let tolerance: UInt64 = 512 << 10
     /// Who has read less in a row is no sequential reader.
     private static let least: UInt64 = 512 << 10
     /// The furthest that is read ahead, in bytes.
@@ -39,8 +39,8 @@ final class StorageReadAhead: Sendable {
     /// - Returns: what is to be read ahead now, in bytes of the file; nil for nothing.
     func reading(at offset: UInt64, count: Int) -> Range<UInt64>? {
         let end = offset &+ UInt64(count)
-        if Self.isNext(first, offset) { return Self.advance(first, to: end) }
-        if Self.isNext(second, offset) { return Self.advance(second, to: end) }
+        if Self.isNext(first, offset) { return Self.advance(first, to: end, count) }
+        if Self.isNext(second, offset) { return Self.advance(second, to: end, count) }
         let isFirst = turn.wrappingAdd(1, ordering: .relaxed).newValue & 1 == 0
         if isFirst { Self.begin(first, at: end) } else { Self.begin(second, at: end) }
         return nil
@@ -60,15 +60,14 @@ final class StorageReadAhead: Sendable {
     /// A reader goes on.
     private static func advance(
         _ stream: borrowing Stream,
-        to position: UInt64
+        to position: UInt64,
+        _ count: Int
     ) -> Range<UInt64>? {
         let last = stream.next.load(ordering: .relaxed)
-        if position > last {
-            stream.next.store(position, ordering: .relaxed)
-            stream.length.wrappingAdd(position - last, ordering: .relaxed)
-        }
+        if position > last { stream.next.store(position, ordering: .relaxed) }
         let next = max(position, last)
-        let length = stream.length.load(ordering: .relaxed)
+        // What was read, not how far: readers of small files jump about.
+        let length = stream.length.wrappingAdd(UInt64(count), ordering: .relaxed).newValue
         guard stream.hasWaited.load(ordering: .relaxed), length >= least else { return nil }
         let end = stream.end.load(ordering: .relaxed)
         let distance = min(length, window)

@@ -48,6 +48,19 @@ struct StorageReadAheadTests {
         }
     }
 
+    @Test func smallFilesHereAndThereAreNoSequentialReader() {
+        let readAhead = StorageReadAhead()
+        var place: UInt64 = 1
+        var count = 0
+        for _ in 0..<10_000 {
+            place = place &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            let offset = (place >> 20) % (150 << 20) / 4096 * 4096
+            if readAhead.reading(at: offset, count: 8192) != nil { count += 1 }
+            readAhead.waiting(at: offset)
+        }
+        #expect(count == 0)
+    }
+
     @Test func whatIsInMemoryIsNotReadAhead() {
         #expect(ranges(StorageReadAhead(), from: 0, steps: 256, waits: false).isEmpty)
     }
