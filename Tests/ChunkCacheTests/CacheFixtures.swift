@@ -113,7 +113,8 @@ final class TestSource: BlobSource {
     private struct State {
         var behaviour = Behaviour.good
         var isStalled = false
-        var stallsAfter = Int.max
+        /// Where a request begins that does not stall.
+        var passing: Int?
         var end = Int.max
         var ranges: [Range<Int>] = []
     }
@@ -132,12 +133,17 @@ final class TestSource: BlobSource {
     func stall(_ isStalled: Bool) {
         state.update { state in
             state.isStalled = isStalled
-            state.stallsAfter = .max
+            state.passing = nil
         }
     }
 
-    /// Stalls all requests but the first so many.
-    func stall(after count: Int) { state.update { $0.stallsAfter = count } }
+    /// Stalls all requests but those that begin there.
+    func stall(allBut start: CompressedOffset) {
+        state.update { state in
+            state.isStalled = true
+            state.passing = Int(start.bytes)
+        }
+    }
 
     /// Has the blob end there.
     func cut(at end: Int) { state.update { $0.end = end } }
@@ -152,12 +158,12 @@ final class TestSource: BlobSource {
         into buffer: UnsafeMutableRawBufferPointer
     ) throws(ContentError) {
         let range = Int(offset.bytes)..<Int(offset.bytes) + buffer.count
-        let (number, end) = state.update { state in
+        let end = state.update { state in
             state.ranges.append(range)
-            return (state.ranges.count, state.end)
+            return state.end
         }
         let behaviour = state.wait { state in
-            state.isStalled || number > state.stallsAfter ? nil : state.behaviour
+            state.isStalled && state.passing != range.lowerBound ? nil : state.behaviour
         }
         if range.upperBound > end { throw .truncated("the source ends at \(end)") }
         if behaviour == .failing { throw ContentError(.inputOutput, "the source is down") }
