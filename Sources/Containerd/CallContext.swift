@@ -16,12 +16,33 @@ package final class CallContext: Sendable {
     package let deadline: UInt64?
 
     private let cancelled = Atomic(false)
+    private let beforeBlocking = Mutex<(@Sendable () -> Void)?>(nil)
+    private let blocks = Atomic(false)
 
     /// The context of a call that nobody has cancelled.
     package init(namespace: String? = nil, deadline: UInt64? = nil) {
         self.namespace = namespace
         self.deadline = deadline
     }
+
+    /// Says what is to be done before the call blocks.
+    func beforeBlocking(_ body: @escaping @Sendable () -> Void) {
+        beforeBlocking.withLock { $0 = body }
+    }
+
+    /// To be called before a call does something that may take long (`SnapshotService`), so that
+    /// others are served meanwhile; nothing happens the second time.
+    package func willBlock() {
+        blocks.store(true, ordering: .relaxed)
+        let body = beforeBlocking.withLock { body in
+            defer { body = nil }
+            return body
+        }
+        body?()
+    }
+
+    /// Whether `willBlock` was called.
+    var hasBlocked: Bool { blocks.load(ordering: .relaxed) }
 
     /// Notes that the caller does not wait any more.
     package func cancel() {

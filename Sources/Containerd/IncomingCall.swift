@@ -33,7 +33,7 @@ final class IncomingCall: @unchecked Sendable {
     /// - Parameters:
     ///   - server: gRPC's server.
     ///   - queue: where calls and their operations are reported.
-    ///   - arrived: runs on a thread that polls, with the call; nil when the server stops.
+    ///   - arrived: runs inside `CompletionQueue.next`, with the call; nil when the server stops.
     func request(
         from server: OpaquePointer,
         _ queue: CompletionQueue,

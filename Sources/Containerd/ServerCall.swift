@@ -42,7 +42,7 @@ final class ServerCall: @unchecked Sendable {
 
     /// Has the context cancelled when the client is gone, and reads the request.
     ///
-    /// - Parameter received: runs on a thread that polls, with the request, or nil without one.
+    /// - Parameter received: runs inside `CompletionQueue.next`, with the request, or nil without one.
     func receive(_ received: @escaping @Sendable ([UInt8]?) -> Void) {
         var close = unsafe grpc_op()
         unsafe close.op = GRPC_OP_RECV_CLOSE_ON_SERVER

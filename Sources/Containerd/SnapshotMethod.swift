@@ -23,6 +23,25 @@ enum SnapshotMethod: String, CaseIterable, Sendable {
         self.init(rawValue: String(path.dropFirst(Self.service.count)))
     }
 
+    /// How long a call takes, unless it calls `CallContext.willBlock`.
+    enum Duration {
+        /// A moment.
+        case short
+        /// As long as the disk takes to keep a small change.
+        case ofWrite
+        /// Nobody knows.
+        case long
+    }
+
+    /// How long a call takes.
+    var duration: Duration {
+        switch self {
+        case .mounts, .stat: .short
+        case .prepare, .view, .commit, .remove, .update: .ofWrite
+        case .list, .usage, .cleanup: .long
+        }
+    }
+
     /// What its request looks like.
     private var shape: ccontainerd_shape {
         switch self {

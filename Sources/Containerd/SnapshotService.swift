@@ -2,7 +2,8 @@
 
 /// A snapshotter, as containerd calls it.
 ///
-/// Every method is called on a worker thread and may block; several run at once, also for one key.
+/// Several calls run at once, also for one key. `list`, `usage` and `cleanup` may take their time;
+/// the others call `CallContext.willBlock` before they wait for more than the disk.
 /// A failure's code is part of the contract: `notFound` for a key or parent that does not exist,
 /// `alreadyExists` for one that does, `failedPrecondition` for a snapshot in the wrong state,
 /// `invalidArgument` for a wrong kind of snapshot or an empty name.

@@ -19,8 +19,7 @@ package protocol CallObserver: AnyObject, Sendable {
 
 /// Serves `containerd.services.snapshots.v1.Snapshots` on a unix socket, with the gRPC C core.
 ///
-/// Two threads poll; calls run on threads of their own (`CallWorkers`). An idle server does
-/// nothing.
+/// Calls run on the thread that receives them (`CallThreads`). An idle server does nothing.
 @safe
 package final class SnapshotsServer: @unchecked Sendable {
     // @unchecked: gRPC's servers are made for threads; the rest does not change.
@@ -35,9 +34,12 @@ package final class SnapshotsServer: @unchecked Sendable {
     private let socket: ServiceSocket
     private let handle: OpaquePointer
     private let queue: CompletionQueue
-    private let workers = CallWorkers(most: 64, kept: 2, queueLimit: 4096)
-    private let pollers = ThreadGroup()
+    private let threads: CallThreads
     private let isStopped = Atomic(false)
+    /// What a call that writes takes, in nanoseconds: a mean in which late calls weigh more.
+    private let writeTime = Atomic<UInt64>(0)
+    /// Calls that write are short on a disk that is faster than this.
+    private static let shortWrite: UInt64 = 2_000_000
 
     /// Starts to serve.
     ///
@@ -75,7 +77,7 @@ package final class SnapshotsServer: @unchecked Sendable {
         guard port != 0 else {
             unsafe grpc_server_destroy(server)
             queue.shutDown()
-            queue.poll()
+            while queue.next() {}
             throw SystemError("bind", address, code: EADDRNOTAVAIL)
         }
         unsafe grpc_server_start(server)
@@ -85,7 +87,7 @@ package final class SnapshotsServer: @unchecked Sendable {
         self.socket = socket
         unsafe handle = server
         self.queue = queue
-        for _ in 0..<2 { try pollers.start(name: "grpc") { queue.poll() } }
+        threads = try CallThreads(most: 64, kept: 2, queueLimit: 4096) { queue.next() }
         // While one of these takes a call, the others are there for the next.
         for _ in 0..<4 { accept() }
         try socket.publish(mode: mode)
@@ -101,13 +103,17 @@ package final class SnapshotsServer: @unchecked Sendable {
         }
     }
 
-    /// Reads a call's message, and has a worker answer it; runs on a thread that polls.
+    /// Reads a call's message, and has it answered; runs on the thread that leads.
     private func begin(_ call: ServerCall) {
         let start = CurrentProcess.monotonicNanoseconds
         let method = SnapshotMethod(path: call.path)
         call.receive { [self] message in
-            do throws(CallWorkers.Refusal) {
-                try workers.submit { [self] in answer(call, method, message, since: start) }
+            let isShort = isShort(method)
+            if isShort { call.context.beforeBlocking { [threads] in threads.passLead() } }
+            do throws(CallThreads.Refusal) {
+                try threads.run(isShort: isShort) { [self] in
+                    answer(call, method, message, since: start)
+                }
             } catch {
                 let status =
                     error == .closed
@@ -118,7 +124,23 @@ package final class SnapshotsServer: @unchecked Sendable {
         }
     }
 
-    /// Answers a call; runs on a worker.
+    /// Whether a call ends before another thread could take over the sockets.
+    private func isShort(_ method: SnapshotMethod?) -> Bool {
+        switch method?.duration {
+        case nil, .short: true
+        case .ofWrite: writeTime.load(ordering: .relaxed) < Self.shortWrite
+        case .long: false
+        }
+    }
+
+    /// Notes what a call that writes has taken.
+    private func noteWrite(_ nanoseconds: UInt64) {
+        let mean = writeTime.load(ordering: .relaxed)
+        // Of two threads that do so at once, one is in vain.
+        writeTime.store(mean - mean / 8 + nanoseconds / 8, ordering: .relaxed)
+    }
+
+    /// Answers a call.
     private func answer(
         _ call: ServerCall,
         _ method: SnapshotMethod?,
@@ -151,6 +173,7 @@ package final class SnapshotsServer: @unchecked Sendable {
     ) {
         call.finish(status, response)
         let nanoseconds = CurrentProcess.monotonicNanoseconds &- start
+        if method?.duration == .ofWrite, !call.context.hasBlocked { noteWrite(nanoseconds) }
         let name = method?.rawValue ?? ""
         observer?.callEnded(name, status?.code ?? .ok, nanoseconds: nanoseconds)
         let fields: LogFields = [
@@ -188,10 +211,10 @@ package final class SnapshotsServer: @unchecked Sendable {
             unsafe grpc_server_cancel_all_calls(handle)
             guard waits(5000) else { return false }
         }
-        guard workers.close(milliseconds: 5000) else { return false }
+        guard threads.close(milliseconds: 5000) else { return false }
         unsafe grpc_server_destroy(handle)
         queue.shutDown()
-        pollers.wait()
+        threads.wait()
         return true
     }
 }
