@@ -21,6 +21,9 @@ package final class Connection {
     /// How long another process, as a person's `sqlite3`, is waited for.
     private static let busyMilliseconds: Int32 = 5_000
 
+    /// With so many pages in the write-ahead log, a commit brings it into the file: 16 MB.
+    private static let mostLogPages = 4_000
+
     /// Opens a database, and makes the file if there is none.
     ///
     /// - Parameters:
@@ -44,6 +47,8 @@ package final class Connection {
         try execute("PRAGMA journal_mode=WAL")
         try execute("PRAGMA synchronous=FULL")
         try execute("PRAGMA foreign_keys=ON")
+        // Rarely by a commit, whose caller waits: see `checkpoint`.
+        try execute("PRAGMA wal_autocheckpoint=\(Self.mostLogPages)")
         try checkMark(applicationID)
     }
 
@@ -142,10 +147,10 @@ package final class Connection {
         if !isDurable { try execute("PRAGMA synchronous=NORMAL") }
         defer { if !isDurable { try? execute("PRAGMA synchronous=FULL") } }
         // At once a writer: one that reads first and then finds another writer would have to fail.
-        try execute("BEGIN IMMEDIATE")
+        try run(prepare("BEGIN IMMEDIATE"))
         do {
             let result = try body()
-            try execute("COMMIT")
+            try run(prepare("COMMIT"))
             return result
         } catch {
             // SQLite may have rolled back by itself, as on a full disk.
@@ -160,10 +165,18 @@ package final class Connection {
     /// - Returns: what the body returns.
     /// - Throws: what the body throws, or `DatabaseError`.
     package func snapshot<T>(_ body: () throws -> T) throws -> T {
-        try execute("BEGIN")
+        try run(prepare("BEGIN"))
         // Nothing was written: there is nothing to fail.
-        defer { try? execute("COMMIT") }
+        defer { _ = try? run(prepare("COMMIT")) }
         return try body()
+    }
+
+    /// Brings what is in the write-ahead log into the file, as far as no reader needs it, so that the
+    /// log begins anew.
+    ///
+    /// - Throws: `DatabaseError`.
+    package func checkpoint() throws(DatabaseError) {
+        try execute("PRAGMA wal_checkpoint(PASSIVE)")
     }
 
     /// Looks at every page of the file.

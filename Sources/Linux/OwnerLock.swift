@@ -25,3 +25,8 @@ package struct OwnerLock: ~Copyable {
         self.file = file
     }
 }
+
+extension SystemError {
+    /// Whether another process has the lock.
+    package var isTaken: Bool { code == EWOULDBLOCK }
+}

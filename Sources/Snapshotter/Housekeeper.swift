@@ -5,29 +5,43 @@ import Content
 import Linux
 import Log
 
-/// The thread that does what no caller has to wait for: measures committed snapshots, brings
-/// sidecars up to date, and deletes the trash.
+/// The thread that does what no caller has to wait for: measures committed snapshots, writes
+/// sidecars, brings the database's log into its file, and deletes the trash.
 final class Housekeeper: Sendable {
     private struct State {
-        /// Numbers of snapshots whose sidecar may be old, or which are not measured, in order.
-        var unsettled: [Int64] = []
+        /// Numbers of snapshots whose sidecar may be old, or which are not measured.
+        var unsettled: Set<Int64> = []
         var hasTrash = false
+        /// Whether the database was changed.
+        var hasWritten = false
         /// Images that perhaps no snapshot names any more.
         var released: Set<Digest> = []
+        /// How many chores ever came.
+        var arrivals = 0
+        /// Whether the thread waits for the first chore.
+        var isAsleep = true
         var isBusy = false
         /// Nobody wants the delay.
         var isUrgent = false
-        var isClosed = false
+        /// When the housekeeper was closed, in `CurrentProcess.monotonicNanoseconds`; nil while open.
+        var closedAt: UInt64?
 
-        var hasChores: Bool { !unsettled.isEmpty || !released.isEmpty || hasTrash }
+        var isClosed: Bool { closedAt != nil }
+        var hasChores: Bool { !unsettled.isEmpty || !released.isEmpty || hasTrash || hasWritten }
+        var isImpatient: Bool { isUrgent || isClosed }
     }
 
-    /// Chores wait so long: the calls of a pull come in quick succession, and syncs of our own
-    /// between them would make them slow.
+    /// Chores are done when none has come for so long: the calls of a pull come in quick succession,
+    /// and syncs of our own between them would make them slow.
     private static let delay = 500
+    /// After so many delays chores are done even while others come.
+    private static let delayLimit = 20
+    /// How long `close` may take.
+    private static let closeNanoseconds: UInt64 = 1_000_000_000
 
     private enum Chore: Sendable {
         case settle(Int64)
+        case checkpoint
         case release(Digest)
         case emptyTrash
         case end
@@ -38,6 +52,9 @@ final class Housekeeper: Sendable {
     private let images: LazyImages?
     private let logger: Logger
     private let state = Monitor(State())
+    /// Signalled for the first chore, and by those who are impatient; not by every chore, since the
+    /// calls that bring them would wait for this thread to wake.
+    private let wake = Semaphore()
     private let threads = ThreadGroup()
 
     /// A housekeeper whose thread is running.
@@ -59,57 +76,98 @@ final class Housekeeper: Sendable {
 
     /// Has the trash emptied soon.
     func emptyTrash() {
-        state.update { $0.hasTrash = true }
+        add { $0.hasTrash = true }
     }
 
     /// Has an image let go, unless a snapshot still names it.
     func release(_ image: Digest) {
-        state.update { _ = $0.released.insert(image) }
+        add { $0.released.insert(image) }
     }
 
     /// Has a snapshot measured, if it is committed, and its sidecar written.
     func settle(_ id: Int64) {
-        state.update { state in
-            if !state.unsettled.contains(id) { state.unsettled.append(id) }
+        add { state in
+            state.unsettled.insert(id)
+            state.hasWritten = true
         }
+    }
+
+    private func add(_ change: (inout State) -> Void) {
+        let isFirst = state.update { state in
+            change(&state)
+            state.arrivals += 1
+            defer { state.isAsleep = false }
+            return state.isAsleep
+        }
+        if isFirst { wake.signal() }
     }
 
     /// Waits until there is nothing to do.
     func waitUntilIdle() {
         state.update { $0.isUrgent = true }
+        wake.signal()
         _ = state.wait { state -> Bool? in
             !state.hasChores && !state.isBusy ? true : nil
         }
         state.update { $0.isUrgent = false }
     }
 
-    /// Brings the sidecars up to date and ends the thread; the trash is left for the next start.
+    /// Ends the thread, after bringing up to date as many sidecars as it can in a moment; the others
+    /// and the trash are left for the next start.
     func close() {
-        state.update { $0.isClosed = true }
+        state.update { $0.closedAt = CurrentProcess.monotonicNanoseconds }
+        wake.signal()
         threads.wait()
     }
 
     private func run() {
         var told: Set<String> = []
         while true {
-            // Asleep until there is something to do, and then a while longer.
-            _ = state.wait { $0.hasChores || $0.isClosed ? true : nil }
-            _ = state.wait(milliseconds: Self.delay) { $0.isUrgent || $0.isClosed ? true : nil }
-            if !work(&told) { return }
+            wake.wait()
+            let arrivals = awaitQuiet()
+            if !work(&told, arrivals) { return }
         }
     }
 
-    /// Does all chores there are.
+    /// Waits until no more chores come.
     ///
+    /// - Returns: how many have come when they are to be done; nil if they are to be done although
+    ///   more come.
+    private func awaitQuiet() -> Int? {
+        var seen: Int?
+        for _ in 0...Self.delayLimit {
+            let (arrivals, isImpatient) = state.update { ($0.arrivals, $0.isImpatient) }
+            if isImpatient { return nil }
+            if arrivals == seen { return arrivals }
+            seen = arrivals
+            // Signalled by the impatient alone, as there is a chore.
+            _ = wake.wait(milliseconds: Self.delay)
+        }
+        return nil
+    }
+
+    /// Does all chores there are, or those before others come.
+    ///
+    /// - Parameters:
+    ///   - told: what was warned of.
+    ///   - arrivals: how many had come when it was quiet; nil if that does not matter.
     /// - Returns: false if the housekeeper is closed.
-    private func work(_ told: inout Set<String>) -> Bool {
+    private func work(_ told: inout Set<String>, _ arrivals: Int?) -> Bool {
         while true {
-            switch state.update({ Self.next(&$0) }) {
+            let (chore, isDisturbed) = state.update { state in
+                let isDisturbed = !state.isImpatient && state.arrivals != arrivals ?? state.arrivals
+                return (isDisturbed ? nil : Self.next(&state), isDisturbed)
+            }
+            switch chore {
             case .settle(let id): settleNow(id)
+            case .checkpoint: checkpointNow()
             case .release(let image): releaseNow(image)
             case .emptyTrash: emptyTrashNow(&told)
             case .end: return false
-            case nil: return true
+            case nil:
+                // Not asleep: what is left waits for the next quiet moment.
+                if isDisturbed { wake.signal() }
+                return true
             }
             state.update { $0.isBusy = false }
         }
@@ -117,21 +175,42 @@ final class Housekeeper: Sendable {
 
     /// Sidecars come first: deleting may take minutes.
     private static func next(_ state: inout State) -> Chore? {
+        if let closedAt = state.closedAt,
+            CurrentProcess.monotonicNanoseconds - closedAt > Self.closeNanoseconds
+        {
+            return .end
+        }
         if !state.unsettled.isEmpty {
             state.isBusy = true
             return .settle(state.unsettled.removeFirst())
         }
         if state.isClosed { return .end }
+        if state.hasWritten {
+            state.isBusy = true
+            state.hasWritten = false
+            return .checkpoint
+        }
         if let image = state.released.popFirst() {
             state.isBusy = true
             // Its files are in the trash then.
             state.hasTrash = true
             return .release(image)
         }
-        guard state.hasTrash else { return nil }
+        guard state.hasTrash else {
+            state.isAsleep = true
+            return nil
+        }
         state.isBusy = true
         state.hasTrash = false
         return .emptyTrash
+    }
+
+    private func checkpointNow() {
+        do {
+            try store.checkpoint()
+        } catch {
+            logger.warning("the database's log stays long", ["error": "\(error)"])
+        }
     }
 
     private func releaseNow(_ image: Digest) {

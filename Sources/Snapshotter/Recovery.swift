@@ -16,8 +16,8 @@ struct Recovery {
         var unsettled: [Int64] = []
     }
 
-    private let directories: SnapshotDirectories
-    private let logger: Logger
+    let directories: SnapshotDirectories
+    let logger: Logger
     private let steps: StepObserver
 
     /// Rows read at a time.
@@ -106,8 +106,12 @@ struct Recovery {
         for name in try directories.names() {
             guard let id = Int64(name) else { continue }
             let path = directories.sidecar(id)
-            // The sidecar is made last: without one, the snapshot never was.
-            guard exists(path) else { continue }
+            guard exists(path) else {
+                // Of the last seconds. An empty one is nobody's loss: it goes to the trash.
+                let files = try? FileSystem.names(inDirectory: directories.upper(id))
+                if files?.isEmpty == false { try setAside(id, "it has no sidecar yet") }
+                continue
+            }
             do {
                 let bytes = try FileSystem.contents(of: path)
                 let record = try SnapshotRecord(sidecar: bytes, path: path)
@@ -175,6 +179,7 @@ struct Recovery {
 extension Recovery {
     /// Makes rows, directories and sidecars agree.
     private func reconcile(_ store: SnapshotStore, _ findings: inout Findings) throws {
+        try dropRows(try restoreDirectories(store), store)
         let names = try directories.names()
         let rows = try store.read { rows in try rows.ids() }
         var found: Set<Int64> = []
@@ -186,7 +191,6 @@ extension Recovery {
                 try directories.discard(name)
             }
         }
-        try dropRows(rows.subtracting(found), store)
         try reviseSidecars(store, found, &findings)
         let highest = try store.read { rows in try rows.highestID() }
         let numbers = names + (try FileSystem.names(inDirectory: directories.trash))
@@ -226,6 +230,18 @@ extension Recovery {
         _ found: Set<Int64>,
         _ findings: inout Findings
     ) throws {
+        try forEachRecord(store) { record in
+            guard found.contains(record.id) else { return }
+            let isCurrent =
+                (try? FileSystem.contents(of: directories.sidecar(record.id))) == record.sidecar
+            if !isCurrent || (record.kind == .committed && record.usage == nil) {
+                findings.unsettled.append(record.id)
+            }
+        }
+    }
+
+    /// Calls the body with every snapshot, in the order of their numbers.
+    func forEachRecord(_ store: SnapshotStore, _ body: (SnapshotRecord) throws -> Void) throws {
         var last: Int64 = 0
         while true {
             let after = last
@@ -234,14 +250,7 @@ extension Recovery {
             }
             guard let end = page.last?.record.id else { return }
             last = end
-            for record in page.map(\.record) where found.contains(record.id) {
-                let isCurrent =
-                    (try? FileSystem.contents(of: directories.sidecar(record.id)))
-                    == record.sidecar
-                if !isCurrent || (record.kind == .committed && record.usage == nil) {
-                    findings.unsettled.append(record.id)
-                }
-            }
+            for named in page { try body(named.record) }
         }
     }
 }

@@ -73,7 +73,11 @@ struct SnapshotDirectories: Sendable {
         }
     }
 
-    /// Makes a snapshot's directory with all in it, and syncs it: its row may be written then.
+    /// Makes a snapshot's directory with those in it: its row may be written then.
+    ///
+    /// Nothing is synced: after a power cut `complete` makes again what is missing. What a caller
+    /// has synced in the directory since is on storage together with the directory itself. The
+    /// sidecar comes later (`Housekeeper`).
     ///
     /// - Parameters:
     ///   - record: the snapshot.
@@ -83,28 +87,59 @@ struct SnapshotDirectories: Sendable {
         _ record: SnapshotRecord,
         owner: (user: UInt32, group: UInt32)?
     ) throws(SystemError) {
-        let id = record.id
-        steps.willDo("make directory")
-        try FileSystem.makeDirectory(directory(id), mode: 0o700)
-        steps.willDo("make upper")
-        try FileSystem.makeDirectory(upper(id), mode: 0o755)
-        if let owner {
-            try FileSystem.setOwner(upper(id), user: owner.user, group: owner.group)
+        for part in parts(record) { try make(part, owner) }
+    }
+
+    /// Whether all directories of a snapshot are there.
+    func isComplete(_ record: SnapshotRecord) -> Bool {
+        // The last of them is in the first.
+        parts(record).dropFirst().allSatisfy { part in
+            (try? FileStatus(path: part.path))?.isDirectory == true
         }
+    }
+
+    /// Makes those directories of a snapshot that are missing; parameters as for `make`.
+    func complete(
+        _ record: SnapshotRecord,
+        owner: (user: UInt32, group: UInt32)?
+    ) throws(SystemError) {
+        for part in parts(record) {
+            do throws(SystemError) {
+                try make(part, owner)
+            } catch  where error.isAlreadyThere {
+                continue
+            }
+        }
+    }
+
+    private struct Part {
+        var name: String
+        var path: String
+        var mode: UInt32
+        var isRoot = false
+    }
+
+    /// The directories of a snapshot, in the order in which they are made.
+    private func parts(_ record: SnapshotRecord) -> [Part] {
+        var parts = [
+            Part(name: "directory", path: directory(record.id), mode: 0o700),
+            Part(name: "upper", path: upper(record.id), mode: 0o755, isRoot: true),
+        ]
         if record.kind == .active {
-            steps.willDo("make work")
-            try FileSystem.makeDirectory(work(id), mode: 0o711)
+            parts.append(Part(name: "work", path: work(record.id), mode: 0o711))
         }
-        steps.willDo("make sidecar")
-        let path = sidecar(id)
-        let bytes = record.sidecar
-        let file = try FileSystem.create(path)
-        try unsafe file.write(bytes.span.bytes, path)
-        // The sidecar's content need not be safe: without the row that follows it means nothing,
-        // and with it the row is written again into a sidecar that differs.
-        steps.willDo("sync directories")
-        try FileSystem.synchronizeDirectory(directory(id))
-        try FileSystem.synchronizeDirectory(snapshots)
+        return parts
+    }
+
+    private func make(
+        _ part: Part,
+        _ owner: (user: UInt32, group: UInt32)?
+    ) throws(SystemError) {
+        steps.willDo("make \(part.name)")
+        try FileSystem.makeDirectory(part.path, mode: part.mode)
+        if part.isRoot, let owner {
+            try FileSystem.setOwner(part.path, user: owner.user, group: owner.group)
+        }
     }
 
     /// Gives a snapshot's sidecar the values of its row; old or new after a death.

@@ -14,6 +14,7 @@ final class SnapshotStore: Sendable {
 
     private let writer: Monitor<Connection>
     private let reader: Monitor<Connection>
+    private let links = ChainLinks()
     /// Told before every step that changes the database.
     private let steps: StepObserver
 
@@ -75,12 +76,22 @@ final class SnapshotStore: Sendable {
         writer.update { try? $0.execute("PRAGMA wal_checkpoint(TRUNCATE)") }
     }
 
+    /// Moves the write-ahead log into the file, so that no caller has to wait for that.
+    func checkpoint() throws {
+        try writer.update { try $0.checkpoint() }
+    }
+
     /// Runs reads, all of one state of the database.
     func read<T: Sendable>(_ body: (StoreRows) throws -> T) throws -> T {
         try reader.update { connection in
             let rows = StoreRows(connection)
             return try connection.snapshot { try body(rows) }
         }
+    }
+
+    /// A snapshot and all below it, from the top.
+    func chain(from id: Int64) throws -> [ChainLink] {
+        try links.chain(from: id) { id in try read { rows in try rows.link(id) } }
     }
 
     /// Runs a transaction that is on storage when this returns.

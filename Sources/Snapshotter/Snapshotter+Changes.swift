@@ -38,7 +38,7 @@ extension Snapshotter {
             let labels = labels.filter { !$0.value.isEmpty }
             var owner = try SnapshotLabels.mappedRoot(labels)
             let parentID = try store.read { rows in try rows.parentForNew(key, parent) }
-            let lower = try lower(parentID)
+            let lower = try lower(parentID, context)
             if owner == nil, let highest = lower.paths.first {
                 // The root of the overlay is the upper directory: it belongs to whom it did below.
                 let status = try FileStatus(path: highest)
@@ -57,6 +57,7 @@ extension Snapshotter {
             )
             defer { endNumber(record.id) }
             try add(record, parent: parent, owner: owner)
+            housekeeper.settle(record.id)
             return overlay.mounts(of: record, lower: lower)
         }
     }

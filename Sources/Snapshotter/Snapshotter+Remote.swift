@@ -39,6 +39,7 @@ extension Snapshotter {
         _ context: CallContext
     ) throws {
         guard let images, let request = try RemoteLayerRequest(labels) else { return }
+        context.willBlock()
         let below = try store.read { rows in
             try rows.parentForNew(key, parent).flatMap { try rows.snapshot(id: $0)?.record }
         }
@@ -133,6 +134,7 @@ extension Snapshotter {
                 return true
             }
             if isNew {
+                housekeeper.settle(record.id)
                 logger.debug("layer provided", ["layer": request.chainID, "snapshot": record.id])
                 return
             }
@@ -145,13 +147,15 @@ extension Snapshotter {
 
     /// The directories below a snapshot; an image is mounted if it is not.
     ///
-    /// - Parameter parentID: the number of the snapshot below; nil for none.
+    /// - Parameters:
+    ///   - parentID: the number of the snapshot below; nil for none.
+    ///   - context: the call's.
     /// - Returns: them, from the top.
     /// - Throws: an error that says why the image cannot be mounted.
-    func lower(_ parentID: Int64?) throws -> LowerLayers {
+    func lower(_ parentID: Int64?, _ context: CallContext) throws -> LowerLayers {
         guard let parentID else { return LowerLayers() }
         var lower = LowerLayers()
-        for link in try store.read({ rows in try rows.chain(from: parentID) }) {
+        for link in try store.chain(from: parentID) {
             guard let layer = link.lazy else {
                 lower.paths.append(directories.upper(link.id))
                 continue
@@ -162,6 +166,7 @@ extension Snapshotter {
                     "snapshot \(link.id) is of \(layer.reference), and no images are mounted here"
                 )
             }
+            context.willBlock()
             // All that is below is in it.
             lower.paths.append(try images.mountPoint(layer))
             lower.isLazy = true

@@ -13,8 +13,10 @@ import Synchronization
 /// A snapshotter over a root directory, which it alone uses.
 ///
 /// What holds at every moment, also after a death or a power cut:
-/// 1. A row stands for a directory that is complete: it is made and synced before the row is
-///    committed, and moved away after the row is gone.
+/// 1. A row stands for a directory that is complete: it is made before the row is committed, and
+///    moved away after the row is gone. It is not synced: what a power cut takes of it is made again
+///    by the next start, empty, for nothing in it can have been on storage; a layer whose files are
+///    gone is forgotten.
 /// 2. A directory without a row is nobody's: the next start, or `cleanup`, moves it to the trash.
 /// 3. The database decides; sidecars follow it, and are believed only when it is lost.
 /// 4. A number is never used twice, so that a path means one snapshot for ever.
@@ -93,7 +95,7 @@ package final class Snapshotter: SnapshotService {
             guard record.kind != .committed else {
                 throw RPCStatus(.failedPrecondition, "snapshot \(key) is committed, not mountable")
             }
-            return overlay.mounts(of: record, lower: try lower(record.parentID))
+            return overlay.mounts(of: record, lower: try lower(record.parentID, context))
         }
     }
 
@@ -164,7 +166,20 @@ package final class Snapshotter: SnapshotService {
 private final class RootLock: Sendable {
     private let lock: OwnerLock
 
+    /// How often the lock is tried, once in 10 ms.
+    private static let attempts = 50
+
+    /// Takes the lock, if it is free or gets free in a moment: a process that was killed has it until
+    /// it is gone, and so has a child of it that is about to run another program.
     init(_ root: String) throws(SystemError) {
+        for _ in 1..<Self.attempts {
+            do throws(SystemError) {
+                lock = try OwnerLock(root)
+                return
+            } catch  where error.isTaken {
+                CurrentProcess.sleep(nanoseconds: 10_000_000)
+            }
+        }
         lock = try OwnerLock(root)
     }
 }

@@ -8,9 +8,6 @@ import Database
 struct StoreRows {
     private let connection: Connection
 
-    /// Chains end here at the latest: overlay stacks 500 layers, and damaged rows may form a ring.
-    private static let chainLimit: Int64 = 1_000
-
     init(_ connection: Connection) {
         self.connection = connection
     }
@@ -109,27 +106,19 @@ struct StoreRows {
         return try statement.step() ? statement.integer(0) : 0
     }
 
-    /// A snapshot and all below it, from the top.
-    func chain(from id: Int64) throws(DatabaseError) -> [ChainLink] {
+    /// A snapshot as one of a chain; nil if there is none of the number.
+    func link(_ id: Int64) throws(DatabaseError) -> ChainLink? {
         let statement = try connection.prepare(
-            """
-            WITH RECURSIVE chain (id, parent, depth) AS (
-                SELECT id, parent, 0 FROM snapshots WHERE id = ?
-                UNION ALL
-                SELECT s.id, s.parent, chain.depth + 1
-                FROM chain JOIN snapshots s ON s.id = chain.parent WHERE chain.depth < ?
-            )
-            SELECT c.id, s.image, s.reference, s.layer
-            FROM chain c JOIN snapshots s ON s.id = c.id ORDER BY c.depth
-            """,
-            .integer(id),
-            .integer(Self.chainLimit)
+            "SELECT parent, kind, image, reference, layer FROM snapshots WHERE id = ?",
+            .integer(id)
         )
-        var links: [ChainLink] = []
-        while try statement.step() {
-            links.append(ChainLink(id: statement.integer(0), lazy: Self.lazy(statement, at: 1)))
-        }
-        return links
+        guard try statement.step() else { return nil }
+        return ChainLink(
+            id: id,
+            parentID: statement.isNull(0) ? nil : statement.integer(0),
+            isCommitted: statement.integer(1) == Int64(SnapshotInfo.Kind.committed.rawValue),
+            lazy: Self.lazy(statement, at: 2)
+        )
     }
 
     /// Whether snapshots have the files of an image.
@@ -250,12 +239,6 @@ struct StoreRows {
         }
         return summary
     }
-}
-
-/// A snapshot of a chain: its number, and whose files it has.
-struct ChainLink: Sendable, Equatable {
-    var id: Int64
-    var lazy: LazyLayer?
 }
 
 /// What there is, in numbers.

@@ -123,16 +123,14 @@ struct RecoveryTests {
         let directory = TemporaryDirectory()
         let root = "\(directory.path)/root"
         _ = try fill(root)
-        // active and view are leaves; a is not.
-        for id in [1, 4, 5] {
-            try FileSystem.rename("\(root)/snapshots/\(id)", to: "\(directory.path)/\(id)")
-        }
+        // a is not a leaf.
+        try FileSystem.rename("\(root)/snapshots/1", to: "\(directory.path)/1")
         try FileSystem.makeDirectories("\(root)/snapshots/50/fs")
         try FileSystem.makeDirectories("\(root)/trash/60/fs")
         try FileSystem.removeFile("\(root)/snapshots/3/snapshot.json")
         let snapshotter = try Snapshotter(root, logTo: "\(directory.path)/log")
         defer { snapshotter.close() }
-        #expect(try snapshotter.names() == ["a", "b", "c"])
+        #expect(try snapshotter.names() == ["a", "active", "b", "c", "view"])
         #expect(
             try snapshotter.disagreements() == ["no directory 1", "sidecar of a", "parts of a: []"]
         )
@@ -141,6 +139,52 @@ struct RecoveryTests {
         )
         try snapshotter.prepare("next")
         #expect(try snapshotter.upper("next").hasSuffix("/61/fs"))
+    }
+
+    /// Directories are not synced: any of them may be missing, from the last one back.
+    @Test(arguments: [
+        ["4", "5"], ["4/fs", "4/work", "5/fs"], ["4/work"], ["5/fs", "5/snapshot.json"],
+    ])
+    func whatAPowerCutTakesOfWritableSnapshotsIsMadeAgain(_ taken: [String]) throws {
+        let directory = TemporaryDirectory()
+        let root = "\(directory.path)/root"
+        let before = try fill(root)
+        try FileSystem.setOwner("\(root)/snapshots/3/fs", user: getuid(), group: getgid())
+        for (index, part) in taken.enumerated() {
+            try FileSystem.rename("\(root)/snapshots/\(part)", to: "\(directory.path)/\(index)")
+        }
+        try reopen(directory) { snapshotter in
+            #expect(try infos(snapshotter) == before)
+            let upper = try snapshotter.upper("active")
+            let status = try FileStatus(path: upper)
+            #expect(status.isDirectory)
+            #expect(status.mode & 0o7777 == 0o755)
+            let mounts = try snapshotter.mounts("active")
+            #expect(mounts.count == 1)
+        }
+        let text = log(directory)
+        #expect(text.contains("made again, empty"))
+        #expect(!text.contains("goes to the trash"))
+    }
+
+    /// An image that was pulled just before, with a container on it, of which nothing is left: it is
+    /// forgotten, so that containerd is told, and pulls again.
+    @Test func whatAPowerCutTakesOfLayersIsForgotten() throws {
+        let directory = TemporaryDirectory()
+        let root = "\(directory.path)/root"
+        _ = try fill(root)
+        // Of c there is a directory, without its files.
+        for part in ["2", "3/fs", "4", "5"] {
+            let name = part.replacing("/", with: "-")
+            try FileSystem.rename("\(root)/snapshots/\(part)", to: "\(directory.path)/\(name)")
+        }
+        try reopen(directory) { snapshotter in
+            let names = try snapshotter.names()
+            #expect(names == ["a"])
+            let refusal = code { () throws(RPCStatus) in try snapshotter.prepare("x", "c") }
+            #expect(refusal == .notFound)
+        }
+        #expect(log(directory).contains("a snapshot's directory is gone: forgotten"))
     }
 
     @Test func aThousandSnapshotsAreTakenOverQuickly() throws {
