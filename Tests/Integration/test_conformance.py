@@ -82,11 +82,3 @@ def test_what_the_suite_leaves_out(
     driver: Path, binary: Path, workspace: Workspace, part: str
 ) -> None:
     run(driver, binary, workspace, f"^Test{part}$").assert_passed()
-
-
-def test_no_slower_than_containerds_own(
-    driver: Path, binary: Path, workspace: Workspace
-) -> None:
-    report = run(driver, binary, workspace, "^TestTimes$")
-    print(*re.findall(r"(?:disk|overlayfs|lazypull) .*p50.*", report.result.stdout), sep="\n")
-    report.assert_passed()
