@@ -4,6 +4,7 @@ Tests/Conformance, built offline from Debian's packages."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -82,3 +83,12 @@ def test_what_the_suite_leaves_out(
     driver: Path, binary: Path, workspace: Workspace, part: str
 ) -> None:
     run(driver, binary, workspace, f"^Test{part}$").assert_passed()
+
+
+def test_the_benchmark_of_calls_works(binary: Path, workspace: Workspace) -> None:
+    output = workspace / "times.json"
+    program = SOURCES.parent / "Benchmarks" / "snapshots"
+    subprocess.run([program, "--count", "5", "--lazypull", binary, "--output", output], check=True)
+    calls = json.loads(output.read_text())["calls"]
+    assert len(calls) == 4
+    assert all(set(side) == {"Prepare", "Mounts", "Commit"} for side in calls.values())
