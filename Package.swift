@@ -82,7 +82,10 @@ let package = Package(
         )
         + module(
             "Check",
-            ["Content", "Linux", "Compression", "OCI", "RAFS", "Distribution", "Layers"]
+            [
+                "Content", "Linux", "Compression", "OCI", "RAFS", "Distribution", "Layers",
+                "ChunkCache",
+            ]
         )
         + module(
             "Mount",

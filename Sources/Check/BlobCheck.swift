@@ -58,7 +58,8 @@ struct BlobCheck {
         )
         var firstFault: ContentError?
         let stored = try AnonymousMemory(byteCount: Self.maximumChunkSize)
-        if let chunks {
+        // What describes another blob has none of its chunks.
+        if let chunks, blob.originalLayer == nil {
             let content = try AnonymousMemory(byteCount: Self.maximumChunkSize)
             do throws(ContentError) {
                 try unsafe checkChunks(chunks, &stream, stored.bytes, content.bytes)

@@ -62,7 +62,8 @@ package struct ImageCheck {
             bootstrap: files[.bootstrap] ?? [],
             chunkInfo: { files[.chunkInfo($0)] },
             chunkDigests: { files[.chunkDigests($0)] },
-            blobSource: { try source.blobSource(image.dataBlob($0)) }
+            blobSource: { try source.blobSource(image.dataBlob($0, size: 0)) },
+            metadataBlob: image.metadataBlob
         )
         let view = Bootstrap(bytes: metadata.bootstrap.rawSpan, layout: metadata.layout)
         let (tree, contentSize) = try view.verifiedTree(limits: treeLimits) {
@@ -103,7 +104,7 @@ package struct ImageCheck {
     private func checkDocuments(_ image: ConvertedImage, _ metadata: ImageMetadata) throws {
         for blob in metadata.layout.blobs {
             guard let id = blob.digest else { continue }
-            _ = try image.dataBlob(id)
+            _ = try image.dataBlob(id, size: blob.compressedSize)
         }
         for (layer, diffID) in zip(image.image.manifest.layers, image.image.config.diffIDs)
         where layer != image.bootstrapLayer && layer.digest != diffID {
@@ -115,26 +116,38 @@ package struct ImageCheck {
 
     private func checkBlobs(_ image: ConvertedImage, _ metadata: ImageMetadata) throws {
         var chunks: [Digest: ImageMetadata.BlobChunks] = [:]
+        var layers: [(layer: Descriptor, chunks: ImageMetadata.BlobChunks)] = []
         for (blob, records) in zip(metadata.layout.blobs, metadata.blobs) {
-            if let id = blob.digest { chunks[id] = records }
+            guard let id = blob.digest else { continue }
+            chunks[blob.metadata?.digest ?? id] = records
+            if blob.metadata != nil {
+                layers.append((try image.dataBlob(id, size: blob.compressedSize), records))
+            }
         }
         let known = chunks
+        let originals = layers
         let withoutTOC = Set(
             metadata.layout.blobs.filter { !$0.features.contains(.hasTOC) }.map(\.id)
         )
         let blobs = image.image.manifest.dataBlobs
-        let meter = LayerProgressMeter(blobs, show: progress)
-        _ = try inParallel(blobs.count, threads: threads, name: "blob") { index in
-            let blob = blobs[index]
-            try BlobCheck(
-                blob,
-                of: source,
-                chunks: known[blob.digest],
-                hasTOC: known[blob.digest] == nil
-                    ? withoutTOC.isEmpty : !withoutTOC.contains(blob.digest.hex),
-                limits: treeLimits,
-                meter: meter
-            ).run()
+        let meter = LayerProgressMeter(blobs + originals.map(\.layer), show: progress)
+        let count = blobs.count + originals.count
+        _ = try inParallel(count, threads: threads, name: "blob") { index in
+            if index < blobs.count {
+                let blob = blobs[index]
+                try BlobCheck(
+                    blob,
+                    of: source,
+                    chunks: known[blob.digest],
+                    hasTOC: known[blob.digest] == nil
+                        ? withoutTOC.isEmpty : !withoutTOC.contains(blob.digest.hex),
+                    limits: treeLimits,
+                    meter: meter
+                ).run()
+            } else {
+                let (layer, chunks) = originals[index - blobs.count]
+                try LayerCheck(layer, of: source, chunks: chunks, meter: meter).run()
+            }
             meter.reportLayer()
         }
     }

@@ -12,17 +12,27 @@ package struct ChunkFetcher: ~Copyable {
     private var stored: AnonymousMemory
     private var content: AnonymousMemory
     private var decompressor: ChunkDecompressor
-    /// The batch whose content is in `content`, by its place in `stored`; nil if there is none.
-    private var batch: Range<Int>?
+    // Made by the first span: few images have any.
+    private var spanDecoder: SpanDecoder?
+    /// The batch or span whose content is in `content`; nil if there is none.
+    private var batch: Batch?
     /// The part of a blob that `stored` holds, while a whole one passes.
     private var window: Range<UInt64> = 0..<0
+
+    /// What is decompressed together, by its place in `stored`.
+    private struct Batch: Equatable {
+        var place: Range<Int>
+        var checkpoint: UInt32?
+    }
 
     /// Buffers and decompressor of one thread.
     ///
     /// - Throws: `SystemError` or `ContentError` if there is no memory.
     package init() throws {
         let stored = try AnonymousMemory(byteCount: Self.largestChunk)
-        let content = try AnonymousMemory(byteCount: Self.largestChunk)
+        let content = try AnonymousMemory(
+            byteCount: SpanDecoder.contentOffset + Self.largestChunk
+        )
         let decompressor = try ChunkDecompressor()
         self.stored = stored
         self.content = content
@@ -78,17 +88,19 @@ package struct ChunkFetcher: ~Copyable {
 
     /// The verified content of a chunk of the range that was fetched last.
     ///
-    /// A batch is decompressed once, if its members come one after another.
+    /// A batch or a span is decompressed once, if its chunks come one after another.
     ///
     /// - Parameters:
     ///   - chunk: its record.
     ///   - coding: how it is stored and named.
+    ///   - checkpoints: those of the blob.
     ///   - start: where the range began in the blob.
     ///   - body: gets the content, which lives as long as the call.
     /// - Throws: `ContentError` if it cannot be decompressed or its digest is another.
     package mutating func withContent(
         of chunk: Chunk,
         _ coding: ChunkCoding,
+        _ checkpoints: any CheckpointTable,
         inRangeFrom start: UInt64,
         _ body: (RawSpan) -> Void
     ) throws(ContentError) {
@@ -101,6 +113,7 @@ package struct ChunkFetcher: ~Copyable {
         let unit = try unsafe unit(
             of: chunk,
             coding,
+            checkpoints,
             at: offset..<offset + Int(chunk.compressedSize)
         )
         let first = Int(chunk.unitOffset)
@@ -119,27 +132,41 @@ package struct ChunkFetcher: ~Copyable {
         body(bytes)
     }
 
-    /// What is decompressed together: the chunk, or its batch.
+    /// What is decompressed together: the chunk, its batch or its span.
     private mutating func unit(
         of chunk: Chunk,
         _ coding: ChunkCoding,
+        _ checkpoints: any CheckpointTable,
         at range: Range<Int>
     ) throws(ContentError) -> UnsafeRawBufferPointer {
         let bytes = unsafe UnsafeRawBufferPointer(rebasing: stored.bytes[range])
         guard chunk.isCompressed else { return unsafe bytes }
-        let output = unsafe UnsafeMutableRawBufferPointer(
-            rebasing: content.bytes[..<Int(chunk.unitSize)]
+        let start = SpanDecoder.contentOffset
+        // The window of a span goes before the content.
+        let memory = unsafe UnsafeMutableRawBufferPointer(
+            rebasing: content.bytes[..<(start + Int(chunk.unitSize))]
         )
-        if chunk.batch == nil || batch != range {
+        let output = unsafe UnsafeMutableRawBufferPointer(rebasing: memory[start...])
+        let wanted = chunk.batch.map { Batch(place: range, checkpoint: $0.checkpoint) }
+        if wanted == nil || batch != wanted {
             batch = nil
-            try unsafe decompressor.decompress(bytes, by: coding.compressor, into: output)
-            if chunk.batch != nil { batch = range }
+            if let checkpoint = chunk.batch?.checkpoint {
+                let decoder = spanDecoder ?? SpanDecoder()
+                spanDecoder = decoder
+                try checkpoints.withCheckpoint(checkpoint) {
+                    (checkpoint, window) throws(ContentError) in
+                    try unsafe decoder.decode(bytes, from: checkpoint, window: window, into: memory)
+                }
+            } else {
+                try unsafe decompressor.decompress(bytes, by: coding.compressor, into: output)
+            }
+            batch = wanted
         }
         return UnsafeRawBufferPointer(output)
     }
 
     /// Forgets what is here of a blob: another one is going to pass.
-    mutating func rewind() {
+    package mutating func rewind() {
         batch = nil
         window = 0..<0
     }
@@ -152,7 +179,7 @@ package struct ChunkFetcher: ~Copyable {
     ///   - blob: the blob, read by this fetcher alone since `rewind`.
     /// - Returns: where what is here begins: not after the range.
     /// - Throws: `ContentError` if the blob cannot be read, or ends before.
-    mutating func pass(
+    package mutating func pass(
         to start: UInt64,
         _ end: UInt64,
         of blob: any WholeBlob

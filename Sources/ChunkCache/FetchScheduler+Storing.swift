@@ -23,7 +23,8 @@ extension FetchScheduler {
         do throws(ContentError) {
             let index = Int(wanted.key.index)
             let chunk = try blob.checkedChunk(at: index)
-            try desk.fetcher.withContent(of: chunk, blob.coding, inRangeFrom: start) { bytes in
+            try desk.fetcher.withContent(of: chunk, blob.coding, blob.table, inRangeFrom: start) {
+                bytes in
                 do throws(SystemError) {
                     try blob.backing.store(bytes, chunk: index, at: chunk.uncompressedOffset)
                     onStored(bytes.byteCount)
@@ -55,6 +56,7 @@ extension FetchScheduler {
                 try? desk.fetcher.withContent(
                     of: other.chunk,
                     blob.coding,
+                    blob.table,
                     inRangeFrom: job.chunks[0].offset
                 ) { bytes in
                     let place = other.chunk.uncompressedOffset

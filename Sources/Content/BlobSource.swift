@@ -100,3 +100,26 @@ extension BlobSource {
     /// Bytes in memory are nowhere that has a name.
     package var place: String { "memory" }
 }
+
+/// A blob that is in memory.
+package struct MemoryBlob: BlobSource {
+    private let bytes: [UInt8]
+
+    /// The blob of the bytes.
+    package init(_ bytes: [UInt8]) {
+        self.bytes = bytes
+    }
+
+    package var size: UInt64 { UInt64(bytes.count) }
+
+    package func fetch(
+        at offset: CompressedOffset,
+        into buffer: UnsafeMutableRawBufferPointer
+    ) throws(ContentError) {
+        guard offset.bytes <= size, UInt64(buffer.count) <= size - offset.bytes else {
+            throw .truncated("\(buffer.count) bytes at \(offset) of a blob of \(size)")
+        }
+        let start = Int(offset.bytes)
+        unsafe buffer.copyBytes(from: bytes[start..<start + buffer.count])
+    }
+}

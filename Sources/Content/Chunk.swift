@@ -12,7 +12,7 @@ package struct Chunk: Hashable, Sendable {
     package var uncompressedOffset: UncompressedOffset
     /// The number of bytes of content: 1...2^24.
     package var uncompressedSize: UInt32
-    /// Where the chunk is in its batch; nil if it is stored on its own.
+    /// Where the chunk is in its batch or span; nil if it is stored on its own.
     package var batch: BatchPlace?
 
     /// A chunk with the values.
@@ -41,7 +41,8 @@ package struct Chunk: Hashable, Sendable {
     /// Whether the chunk is decompressed together with another one.
     package func sharesUnit(with other: Chunk) -> Bool {
         guard let batch, let otherBatch = other.batch else { return false }
-        return batch.size == otherBatch.size && compressedOffset == other.compressedOffset
+        return batch.size == otherBatch.size && batch.checkpoint == otherBatch.checkpoint
+            && compressedOffset == other.compressedOffset
             && compressedSize == other.compressedSize
     }
 
@@ -59,24 +60,30 @@ package struct Chunk: Hashable, Sendable {
 
     /// Whether the stored bytes are compressed: a result that was not smaller is stored as it was.
     ///
-    /// V1 chunk records and batches have no flag for it; unequal sizes are how they tell.
-    package var isCompressed: Bool { compressedSize != unitSize }
+    /// V1 chunk records and batches have no flag for it; unequal sizes are how they tell. What
+    /// begins at a checkpoint is always compressed.
+    package var isCompressed: Bool { batch?.checkpoint != nil || compressedSize != unitSize }
 
     /// The alignment of chunks in the uncompressed view, in bytes.
     package static let alignment: UInt64 = 4096
 }
 
-/// Where a small chunk is among those that are compressed together with it.
+/// Where a chunk is among those that are decompressed together with it: in a batch, or in a span
+/// of a gzip layer.
 package struct BatchPlace: Hashable, Sendable {
     /// Where it begins in the batch's content, in bytes.
     package var offset: UInt32
     /// The bytes of content of the whole batch: 1...2^24.
     package var size: UInt32
+    /// Of a span: the checkpoint at which decompressing begins; nil for a batch, which is
+    /// compressed on its own.
+    package var checkpoint: UInt32?
 
     /// A place with the values.
-    package init(offset: UInt32, size: UInt32) {
+    package init(offset: UInt32, size: UInt32, checkpoint: UInt32? = nil) {
         self.offset = offset
         self.size = size
+        self.checkpoint = checkpoint
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// The chunk records of one blob, by chunk index.
-package protocol ChunkTable: Sendable {
+/// The chunk records of one blob, by chunk index, and the checkpoints that they name.
+package protocol ChunkTable: CheckpointTable {
     /// The number of chunks; indexes are 0..<count.
     var count: Int { get }
 

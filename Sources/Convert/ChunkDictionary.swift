@@ -63,7 +63,7 @@ package struct ChunkDictionary: Sendable {
                 try Self.check(metadata.layout, chunkSize: chunkSize)
                 for (entry, records) in zip(metadata.layout.blobs, metadata.blobs) {
                     guard let id = entry.digest, known.insert(id).inserted else { continue }
-                    let descriptor = try image.dataBlob(id)
+                    let descriptor = try image.dataBlob(id, size: entry.compressedSize)
                     try add(
                         Blob(descriptor: descriptor, entry: entry, records: records, source: source)
                     )
@@ -118,7 +118,8 @@ package struct ChunkDictionary: Sendable {
             bootstrap: files[.bootstrap] ?? [],
             chunkInfo: { files[.chunkInfo($0)] },
             chunkDigests: { files[.chunkDigests($0)] },
-            blobSource: { try source.blobSource(image.dataBlob($0)) }
+            blobSource: { try source.blobSource(image.dataBlob($0, size: 0)) },
+            metadataBlob: image.metadataBlob
         )
     }
 
@@ -126,6 +127,9 @@ package struct ChunkDictionary: Sendable {
         _ layout: BootstrapLayout,
         chunkSize: UInt32
     ) throws(ContentError) {
+        guard layout.blobs.allSatisfy({ $0.metadata == nil }) else {
+            throw .unsupported("its data is in the layers of another image")
+        }
         guard layout.chunkSize == chunkSize else {
             throw .unsupported(
                 "its chunks have \(layout.chunkSize) bytes, expected \(chunkSize):"

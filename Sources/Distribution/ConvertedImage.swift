@@ -153,17 +153,51 @@ package struct ConvertedImage: Sendable {
         }
     }
 
-    /// The descriptor of the blob that the bootstrap names.
+    /// The descriptor of a blob that the bootstrap names: one that the manifest lists, or a layer of
+    /// an ordinary image that one of these describes.
+    ///
+    /// - Parameters:
+    ///   - id: the blob's digest, from the bootstrap.
+    ///   - size: its size, from the bootstrap; used for layers of ordinary images only.
+    /// - Returns: the blob's descriptor.
+    /// - Throws: `ContentError` if the manifest neither lists nor refers to the blob.
+    package func dataBlob(_ id: Digest, size: UInt64) throws(ContentError) -> Descriptor {
+        if let blob = listed(id) { return blob }
+        guard image.manifest.layers.contains(where: { $0.originalLayer == id }) else {
+            throw unlisted(id)
+        }
+        return Descriptor(mediaType: .layerGzip, digest: id, size: size)
+    }
+
+    /// The bytes of a blob that holds another one's metadata, verified.
     ///
     /// - Parameter id: the blob's digest, from the bootstrap.
-    /// - Returns: the manifest's descriptor of it.
-    /// - Throws: `ContentError` if the manifest does not list the blob.
-    package func dataBlob(_ id: Digest) throws(ContentError) -> Descriptor {
-        guard let blob = image.manifest.layers.first(where: { $0.digest == id }) else {
-            throw .corrupt(
-                "\(source.name): the bootstrap names blob \(id), which the manifest does not list"
-            )
+    /// - Returns: its bytes.
+    /// - Throws: `ContentError` if the manifest does not list it; an error that names it if it
+    ///   cannot be had or is wrong.
+    package func metadataBlob(_ id: Digest) throws -> [UInt8] {
+        guard let blob = listed(id) else { throw unlisted(id) }
+        let object = "blob \(blob.digest)"
+        guard blob.size <= Self.metadataLimit else {
+            throw ContentError(.limitExceeded, "\(object): \(blob.size) bytes of metadata")
         }
-        return blob
+        var stream = VerifyingStream(
+            try source.openBlob(blob),
+            digest: blob.digest,
+            size: blob.size,
+            object: object
+        )
+        return try stream.readAll(limit: Int(blob.size))
+    }
+
+    /// The most that one blob of metadata may have, in bytes.
+    private static let metadataLimit: UInt64 = 1 << 30
+
+    private func listed(_ id: Digest) -> Descriptor? {
+        image.manifest.layers.first { $0.digest == id }
+    }
+
+    private func unlisted(_ id: Digest) -> ContentError {
+        .corrupt("\(source.name): the bootstrap names blob \(id), which the manifest does not list")
     }
 }

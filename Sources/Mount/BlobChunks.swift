@@ -72,6 +72,15 @@ final class CarriedChunkTable: ChunkTable {
             }
         }
     }
+
+    func withCheckpoint(
+        _ index: UInt32,
+        _ body: (Checkpoint, RawSpan) throws(ContentError) -> Void
+    ) throws(ContentError) {
+        try info.withBytes { info throws(ContentError) in
+            try table.withCheckpoint(index, in: info, body)
+        }
+    }
 }
 
 extension StreamingDigest {

@@ -37,16 +37,14 @@ struct OpenImage: Sendable {
         let image = try ConvertedImage(source)
         let files = try UnpackedBootstrap(image, in: cacheDirectory)
         let tree = try MappedBootstrap(files.path(of: .bootstrap))
-        let tables = try Self.tables(of: tree, files) { digest in
-            try source.blobSource(image.dataBlob(digest))
-        }
+        let tables = try Self.tables(of: tree, files, of: image, source)
         storedBytes = try Self.checkAgreement(tree, tables.map(\.table))
         // Each is at most 2^44, as the cache sees to, and there are at most 254.
         viewBytes = tree.layout.blobs.reduce(0) { $0 &+ $1.uncompressedSize }
         name = source.name
         self.tree = tree
-        blobs = try Self.open(zip(tree.layout.blobs, tables), in: cache) { digest in
-            try source.blobSource(image.dataBlob(digest))
+        blobs = try Self.open(zip(tree.layout.blobs, tables), in: cache) { blob in
+            try source.blobSource(image.dataBlob(Self.digest(of: blob), size: blob.compressedSize))
         }
     }
 
@@ -54,7 +52,7 @@ struct OpenImage: Sendable {
     private static func open(
         _ blobs: Zip2Sequence<[BlobTableEntry], [Table]>,
         in cache: ChunkCache,
-        source: (Digest) throws -> any BlobSource
+        source: (BlobTableEntry) throws -> any BlobSource
     ) throws -> [CachedBlob] {
         var result: [CachedBlob] = []
         do {
@@ -66,7 +64,7 @@ struct OpenImage: Sendable {
                         key: key,
                         table: table,
                         coding: entry.coding,
-                        source: source(digest),
+                        source: source(entry),
                         viewSize: entry.uncompressedSize
                     )
                 )
@@ -93,20 +91,28 @@ struct OpenImage: Sendable {
     }
 
     /// The blobs' chunk records: the layer's where it has them, else the bootstrap's own; those
-    /// leave out how batches are stored, which is then read from the blob.
+    /// leave out how batches and spans are stored, which is then read from the blobs.
     private static func tables(
         of tree: MappedBootstrap,
         _ files: UnpackedBootstrap,
-        source: (Digest) throws -> any BlobSource
+        of image: ConvertedImage,
+        _ source: any ImageSource
     ) throws -> [Table] {
         var result: [Table] = []
         for (index, blob) in tree.layout.blobs.enumerated() {
             let digest = try digest(of: blob)
             let info: ChunkInfoFile
-            if let file = try mapped(files.path(of: .chunkInfo(digest))) {
+            if let file = try mapped(files.path(of: .chunkInfo(blob.metadata?.digest ?? digest))) {
                 info = .mapped(file)
+            } else if let metadata = blob.metadata?.digest {
+                let parts = BlobParts(MemoryBlob(try image.metadataBlob(metadata)))
+                let table = try parts.chunkInfoFile(at: blob.chunkInfo)
+                // Windows are large: what is mapped need not be in memory.
+                try files.store(table, as: .chunkInfo(metadata))
+                info = .mapped(try MappedFile(files.path(of: .chunkInfo(metadata))))
             } else if blob.features.contains(.batch) {
-                info = .copied(try BlobParts(source(digest)).chunkInfoFile(at: blob.chunkInfo))
+                let parts = try BlobParts(source.blobSource(image.dataBlob(digest, size: 0)))
+                info = .copied(try parts.chunkInfoFile(at: blob.chunkInfo))
             } else {
                 let table = try RecordedChunkTable(tree.records(ofBlob: index), of: blob)
                 result.append((table, table.key))

@@ -48,6 +48,13 @@ struct UnpackedBootstrap {
         "\(directory)/\(Self.name(of: file))"
     }
 
+    /// Adds a file that the layer does not have.
+    ///
+    /// - Throws: `SystemError` if it cannot be written.
+    func store(_ bytes: [UInt8], as file: BootstrapFile) throws(SystemError) {
+        try FileSystem.replace(path(of: file), with: bytes.rawSpan)
+    }
+
     private static func name(of file: BootstrapFile) -> String {
         switch file {
         case .bootstrap: "image.boot"

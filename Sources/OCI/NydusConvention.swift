@@ -6,6 +6,8 @@ package import Content
 package enum NydusAnnotation {
     /// On a layer that is a RAFS data blob: "true".
     package static let blob = "containerd.io/snapshot/nydus-blob"
+    /// On a layer that holds the metadata of a layer of an ordinary image: the digest of that.
+    package static let reference = "containerd.io/snapshot/nydus-ref"
     /// On the layer that carries the bootstrap: "true".
     package static let bootstrap = "containerd.io/snapshot/nydus-bootstrap"
     /// The version of RAFS: "6".
@@ -58,5 +60,12 @@ extension Manifest {
         layers.filter {
             $0.mediaType == .nydusBlob || $0.annotations[NydusAnnotation.blob] == "true"
         }
+    }
+}
+
+extension Descriptor {
+    /// The layer of an ordinary image whose metadata this one holds; nil if it holds its own data.
+    package var originalLayer: Digest? {
+        annotations[NydusAnnotation.reference].flatMap { Digest(oci: $0) }
     }
 }

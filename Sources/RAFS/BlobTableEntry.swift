@@ -22,8 +22,11 @@ package struct BlobTableEntry: Hashable, Sendable {
     package var compressedSize: UInt64
     /// Bytes of the uncompressed view; a multiple of 4096.
     package var uncompressedSize: UInt64
-    /// Where and how the chunk-info table is stored in the blob.
+    /// Where and how the chunk-info table is stored: in the blob, or in that of its metadata.
     package var chunkInfo: ChunkInfoLocation
+    /// The blob that holds all but the chunks, of one that is `separate`: its digest and size; nil
+    /// where that is the blob itself.
+    package var metadata: MetadataBlob?
 
     /// What stands for the id where the blob's digest is not known yet.
     package static let placeholderID = String(repeating: "x", count: 64)
@@ -38,7 +41,8 @@ package struct BlobTableEntry: Hashable, Sendable {
         features: BlobFeatures,
         compressedSize: UInt64,
         uncompressedSize: UInt64,
-        chunkInfo: ChunkInfoLocation
+        chunkInfo: ChunkInfoLocation,
+        metadata: MetadataBlob? = nil
     ) {
         self.id = id
         self.chunkCount = chunkCount
@@ -49,6 +53,7 @@ package struct BlobTableEntry: Hashable, Sendable {
         self.compressedSize = compressedSize
         self.uncompressedSize = uncompressedSize
         self.chunkInfo = chunkInfo
+        self.metadata = metadata
     }
 
     /// How the blob's chunks are stored and named.
@@ -56,6 +61,20 @@ package struct BlobTableEntry: Hashable, Sendable {
 
     /// The digest that the id spells; nil for a placeholder.
     package var digest: Digest? { Digest(hex: id) }
+}
+
+/// The blob that holds the metadata of another one, which is a layer of an ordinary image.
+package struct MetadataBlob: Hashable, Sendable {
+    /// Its digest.
+    package var digest: Digest
+    /// Its size, in bytes.
+    package var size: UInt64
+
+    /// A blob with the values.
+    package init(digest: Digest, size: UInt64) {
+        self.digest = digest
+        self.size = size
+    }
 }
 
 /// Where a blob's chunk-info table lies.
@@ -118,6 +137,12 @@ extension BlobTableEntry {
             compressedSize: try bytes.littleEndian(UInt64.self, at: offset + 120),
             uncompressedSize: try bytes.littleEndian(UInt64.self, at: offset + 128)
         )
+        if features.contains(.separate) {
+            metadata = MetadataBlob(
+                digest: try Digest(bytes, at: offset + 168),
+                size: try bytes.littleEndian(UInt64.self, at: offset + 200)
+            )
+        }
         try validate(name)
     }
 
@@ -183,6 +208,12 @@ extension BlobTableEntry {
         bytes.appendLittleEndian(chunkInfo.offset)
         bytes.appendLittleEndian(chunkInfo.compressedSize)
         bytes.appendLittleEndian(chunkInfo.uncompressedSize)
+        if let metadata {
+            // The digest of the TOC, which is not needed: that of the whole blob is there.
+            bytes.append(contentsOf: Digest.zero.bytes)
+            bytes.append(contentsOf: metadata.digest.bytes)
+            bytes.appendLittleEndian(metadata.size)
+        }
         bytes.append(
             contentsOf: repeatElement(0, count: BootstrapFormat.blobEntrySize - bytes.count)
         )

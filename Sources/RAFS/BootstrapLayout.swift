@@ -208,8 +208,8 @@ extension BootstrapLayout {
             let name = "blob \(blob.id)"
             guard blob.features.isDisjoint(with: .unsupported.union(.unknown)) else {
                 throw .unsupported(
-                    "\(name): features 0x\(String(blob.features.rawValue, radix: 16)): zran, tarfs,"
-                        + " encrypted and external blobs are not read by this version"
+                    "\(name): features 0x\(String(blob.features.rawValue, radix: 16)): tarfs, encrypted"
+                        + " and external blobs are not read by this version"
                 )
             }
             guard blob.features.contains(.aligned) else {

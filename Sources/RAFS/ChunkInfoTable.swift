@@ -14,16 +14,14 @@ package struct ChunkInfoTable: Sendable {
     package let features: BlobFeatures
     /// Where the table lies in the blob file.
     package let location: ChunkInfoLocation
-    /// Where the batches' records follow the chunks', in bytes from the table's start.
-    private let batchOffset: Int
-    private let batchCount: Int
+    /// What follows the chunks' records: those of batches or spans.
+    let units: UnitRecords
 
     /// The size of the header, in bytes.
     package static let headerSize = 4096
-    /// The size of a V1 chunk info, in bytes.
+    /// The sizes of V1 and V2 chunk infos, in bytes.
     static let infoSize = 16
     static let infoSizeV2 = 24
-    private static let batchSize = 40
     private static let magic: UInt32 = 0xb10b_b10b
 
     private var entrySize: Int { features.contains(.chunkInfoV2) ? Self.infoSizeV2 : Self.infoSize }
@@ -41,10 +39,9 @@ package struct ChunkInfoTable: Sendable {
             count: Self.headerSize
         )
         try self.init(header: header)
-        let end = max(count * entrySize, batchOffset + batchCount * Self.batchSize)
-        guard end <= file.byteCount - Self.headerSize else {
+        guard max(count * entrySize, units.end) <= file.byteCount - Self.headerSize else {
             throw .truncated(
-                "chunk-info table: \(count) chunks and \(batchCount) batches in"
+                "chunk-info table: \(count) chunks and \(units.count) batches or spans in"
                     + " \(file.byteCount) bytes"
             )
         }
@@ -70,7 +67,7 @@ package struct ChunkInfoTable: Sendable {
         }
         self.count = Int(count)
         let features = BlobFeatures(rawValue: try header.littleEndian(UInt32.self, at: 4))
-        (batchOffset, batchCount) = try Self.batches(header, features)
+        units = try UnitRecords(header, features)
         self.features = features
         location = ChunkInfoLocation(
             compressor: compressor,
@@ -78,21 +75,6 @@ package struct ChunkInfoTable: Sendable {
             compressedSize: try header.littleEndian(UInt64.self, at: 24),
             uncompressedSize: try header.littleEndian(UInt64.self, at: 32)
         )
-    }
-
-    private static func batches(
-        _ header: RawSpan,
-        _ features: BlobFeatures
-    ) throws(ContentError) -> (offset: Int, count: Int) {
-        guard features.contains(.batch) else { return (0, 0) }
-        let offset = try header.littleEndian(UInt64.self, at: 40)
-        let count = try header.littleEndian(UInt32.self, at: 56)
-        guard features.contains(.chunkInfoV2), offset <= UInt64(UInt32.max),
-            count <= BootstrapFormat.maximumChunkIndex + 1
-        else {
-            throw .corrupt("chunk-info table: \(count) batches at \(offset)")
-        }
-        return (Int(offset), Int(count))
     }
 
     /// The record of a chunk.
@@ -131,65 +113,6 @@ package struct ChunkInfoTable: Sendable {
             uncompressedOffset: UncompressedOffset(first & 0xfff_ffff_f000),
             uncompressedSize: UInt32(first >> 44 | (first >> 8 & 0xf) << 20) + 1
         )
-    }
-
-    /// The flags of a V2 info.
-    private enum Flag {
-        static let compressed: UInt64 = 1
-        static let batch: UInt64 = 4
-        /// A checksum of the content follows; the digest is checked anyway.
-        static let checksum: UInt64 = 0x10
-    }
-
-    private func infoV2(_ table: RawSpan, at index: Int) throws(ContentError) -> Chunk {
-        let offset = index * Self.infoSizeV2
-        let first = try table.littleEndian(UInt64.self, at: offset)
-        let second = try table.littleEndian(UInt64.self, at: offset + 8)
-        let flags = first >> 56
-        // Zran and encryption are 2 and 8.
-        guard flags & ~(Flag.compressed | Flag.batch | Flag.checksum) == 0 else {
-            throw .unsupported("chunk \(index): flags 0x\(String(flags, radix: 16))")
-        }
-        var chunk = Chunk(
-            digest: .zero,
-            compressedOffset: CompressedOffset(second & 0xff_ffff_ffff),
-            compressedSize: UInt32(second >> 40),
-            uncompressedOffset: UncompressedOffset((first & 0xffff_ffff) * Chunk.alignment),
-            uncompressedSize: UInt32(first >> 32 & 0xff_ffff) + 1
-        )
-        if flags & Flag.batch != 0 {
-            let place = try table.littleEndian(UInt64.self, at: offset + 16)
-            try join(&chunk, batch: place >> 32, offset: UInt32(place & 0xffff_ffff), table)
-        } else if chunk.isCompressed != (flags & Flag.compressed != 0) || chunk.compressedSize == 0
-        {
-            throw .unsupported(
-                "chunk \(index): \(chunk.compressedSize) bytes for \(chunk.uncompressedSize) with"
-                    + " flags 0x\(String(flags, radix: 16))"
-            )
-        }
-        return chunk
-    }
-
-    /// Makes the chunk a member of a batch, whose record says how much is stored.
-    private func join(
-        _ chunk: inout Chunk,
-        batch: UInt64,
-        offset: UInt32,
-        _ table: RawSpan
-    ) throws(ContentError) {
-        guard batch < UInt64(batchCount) else {
-            throw .corrupt("chunk-info table: batch \(batch) of \(batchCount)")
-        }
-        let record = batchOffset + Int(batch) * Self.batchSize
-        chunk.compressedSize = try table.littleEndian(UInt32.self, at: record)
-        let size = try table.littleEndian(UInt32.self, at: record + 4)
-        chunk.batch = BatchPlace(offset: offset, size: size)
-        guard chunk.isStorable else {
-            throw .corrupt(
-                "chunk-info table: batch \(batch) of \(chunk.compressedSize) bytes for \(size), with"
-                    + " a chunk of \(chunk.uncompressedSize) at \(offset)"
-            )
-        }
     }
 }
 

@@ -18,8 +18,8 @@ package struct ChunkRecord: Hashable, Sendable {
         self.fileOffset = fileOffset
     }
 
-    /// Whether the chunk is a batch's member, whose stored place the table does not tell: its
-    /// compressed size is 0.
+    /// Whether the chunk may be a batch's member, whose stored place the table does not tell: its
+    /// compressed size is 0. So may be that of a chunk in a span.
     package var isBatched: Bool { chunk.compressedSize == 0 }
 
     /// The size of a record on disk, in bytes.
@@ -63,7 +63,8 @@ package struct ChunkRecord: Hashable, Sendable {
 
     /// Whether the blob's own record says the same of the chunk.
     package func agrees(with other: Chunk) -> Bool {
-        guard isBatched else { return chunk == other }
+        // Of a span's chunk the record tells the bytes that were read for it, not the span.
+        guard isBatched || other.batch?.checkpoint != nil else { return chunk == other }
         return other.batch != nil && chunk.digest == other.digest
             && chunk.uncompressedOffset == other.uncompressedOffset
             && chunk.uncompressedSize == other.uncompressedSize

@@ -5,7 +5,7 @@ package import Content
 /// What a converted image's bootstrap layer holds, in memory.
 package struct ImageMetadata: Sendable {
     /// One blob's chunk records: as the bootstrap layer carries them, else as the blob itself does.
-    package struct BlobChunks: Sendable {
+    package struct BlobChunks: CheckpointTable {
         /// The chunk-info table's header.
         package let table: ChunkInfoTable
         /// The chunk-info table in its file form.
@@ -24,6 +24,13 @@ package struct ImageMetadata: Sendable {
         /// - Throws: `ContentError` if the index or the record is out of bounds.
         package func chunk(at index: Int) throws(ContentError) -> Chunk {
             try table.chunk(at: index, table: infoFile.rawSpan, digests: digests.rawSpan)
+        }
+
+        package func withCheckpoint(
+            _ index: UInt32,
+            _ body: (Checkpoint, RawSpan) throws(ContentError) -> Void
+        ) throws(ContentError) {
+            try table.withCheckpoint(index, in: infoFile.rawSpan, body)
         }
     }
 
@@ -44,22 +51,27 @@ package struct ImageMetadata: Sendable {
     ///   - chunkInfo: gives a blob's chunk-info table in its file form, if the layer has it.
     ///   - chunkDigests: gives the digests of a blob's chunks, if the layer has them.
     ///   - blobSource: gives the place of a blob.
+    ///   - metadataBlob: gives the bytes of a blob that holds another one's metadata.
     /// - Throws: an error that names what is missing or wrong.
     package init(
         bootstrap: [UInt8],
         chunkInfo: (Digest) -> [UInt8]?,
         chunkDigests: (Digest) -> [UInt8]?,
-        blobSource: (Digest) throws -> any BlobSource
+        blobSource: (Digest) throws -> any BlobSource,
+        metadataBlob: (Digest) throws -> [UInt8]
     ) throws {
         let layout = try BootstrapLayout(bootstrap.rawSpan)
         try layout.checkReadable()
         self.bootstrap = bootstrap
         self.layout = layout
         blobs = try layout.blobs.enumerated().map { index, blob in
-            guard let id = blob.digest else {
+            guard let digest = blob.digest else {
                 throw ContentError.corrupt("blob \(index) of the bootstrap has no digest as its id")
             }
-            let parts = BlobParts(try blobSource(id))
+            let id = blob.metadata?.digest ?? digest
+            let parts = BlobParts(
+                blob.metadata == nil ? try blobSource(id) : MemoryBlob(try metadataBlob(id))
+            )
             return try Self.chunks(
                 of: blob,
                 chunkInfo(id) ?? parts.chunkInfoFile(at: blob.chunkInfo),

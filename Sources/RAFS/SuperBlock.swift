@@ -106,7 +106,7 @@ package struct BlobFeatures: OptionSet, Hashable, Sendable {
         .aligned, .inlinedChunkDigests, .hasTarHeader, .hasTOC, .capTarTOC,
     ]
     /// Layouts that this version does not read.
-    static let unsupported: BlobFeatures = [.zran, .separate, .tarfs, .encrypted, .external]
+    static let unsupported: BlobFeatures = [.tarfs, .encrypted, .external]
     /// Bits without a meaning, which nydus' loader refuses: it allows 0xfff of the low 16.
     static let unknown = BlobFeatures(rawValue: 0x8000_f000)
 }

@@ -151,6 +151,7 @@ final class ContentWriters: Sendable {
                 return try desk.fetcher.withContent(
                     of: chunk,
                     metadata.blobs[blob].coding,
+                    metadata.blobs[blob],
                     inRangeFrom: chunk.compressedOffset.bytes,
                     body
                 )

@@ -63,7 +63,8 @@ package struct ImageUnpack: Sendable {
             bootstrap: files[.bootstrap] ?? [],
             chunkInfo: { files[.chunkInfo($0)] },
             chunkDigests: { files[.chunkDigests($0)] },
-            blobSource: { try source.blobSource(image.dataBlob($0)) }
+            blobSource: { try source.blobSource(image.dataBlob($0, size: 0)) },
+            metadataBlob: image.metadataBlob
         )
         let view = Bootstrap(bytes: metadata.bootstrap.rawSpan, layout: metadata.layout)
         (tree, contentSize) = try view.verifiedTree(limits: limits) {
@@ -74,7 +75,7 @@ package struct ImageUnpack: Sendable {
             guard let id = blob.digest else {
                 throw ContentError.corrupt("bootstrap: blob id \(blob.id) is no digest")
             }
-            return try source.blobSource(image.dataBlob(id))
+            return try source.blobSource(image.dataBlob(id, size: blob.compressedSize))
         }
         self.metadata = metadata
         self.threads = threads

@@ -42,7 +42,7 @@ def test_convert(
 
 
 # What nydus' own tools made of it, RAFS v6 in all its forms.
-NYDUS_TAGS = ["v6", "prefetch", "batch"]
+NYDUS_TAGS = ["v6", "prefetch", "batch", "zran", "ref"]
 
 
 @pytest.mark.parametrize("tag", NYDUS_TAGS)
@@ -87,8 +87,6 @@ def test_batches_are_fetched_once(
 
 # What this version does not read, and the word for it in the message.
 REFUSALS = {
-    "zran": "zran",
-    "ref": "zran",
     "latest": "not a converted image",
     "estargz": "not a converted image",
     "zstdchunked": "not a converted image",
