@@ -139,12 +139,20 @@ extension FetchScheduler.State {
         _ deadline: UInt64
     ) -> Int {
         // Looked ahead only in the blob of the last chunk: there the reader is.
+        let mates = unitMates(of: missing)
         guard let last = missing.last, let blob = blobs[last.key.blob],
             limits.readAhead.requestBytes > 0, !isRefusing(blob)
         else {
-            return table.begin(read, missing: missing, priority: .demand, deadline: deadline)
+            return table.begin(
+                read,
+                missing: missing,
+                with: mates,
+                priority: .demand,
+                deadline: deadline
+            )
         }
-        let companions = companions(of: missing, last, blob, limits.readAhead)
+        let companions =
+            mates.isEmpty ? companions(of: missing, last, blob, limits.readAhead) : mates
         var count = table.begin(
             read,
             missing: missing,
@@ -152,7 +160,8 @@ extension FetchScheduler.State {
             priority: .demand,
             deadline: deadline
         )
-        let next = Int((companions.last ?? last).key.index) + 1
+        let behind = companions.lazy.filter { $0.key.blob == blob.number }.map(\.key.index).max()
+        let next = Int(max(behind ?? 0, last.key.index)) + 1
         if let window = readers[blob.number, default: SequentialReaders()].missed(
             indexes(of: read, in: blob),
             next: next,
@@ -178,7 +187,7 @@ extension FetchScheduler.State {
         readers[blob.number]?.asked(window, next: next)
         blob.marks.set(readers[blob.number]?.marks ?? [])
         return table.queue(
-            ahead: chunks,
+            ahead: chunks + unitMates(of: chunks),
             priority: .ahead,
             limit: FetchScheduler.aheadLimit
         )
@@ -199,7 +208,34 @@ extension FetchScheduler.State {
         let chunks =
             blob.neighbours(of: last, step: 1, limit: after) { isFree($0, blob) }
             + blob.neighbours(of: first, step: -1, limit: before) { isFree($0, blob) }
-        return table.queue(ahead: chunks, priority: .neighbour, limit: FetchScheduler.aheadLimit)
+        return table.queue(
+            ahead: chunks + unitMates(of: chunks),
+            priority: .neighbour,
+            limit: FetchScheduler.aheadLimit
+        )
+    }
+
+    /// What is decompressed together with chunks, and neither here nor on its way: it comes with
+    /// them for nothing, and would else be fetched a second time with all the others.
+    private func unitMates(of chunks: [WantedChunk]) -> [WantedChunk] {
+        var mates: [WantedChunk] = []
+        var taken = Set(chunks.map(\.key))
+        var last: Chunk?
+        for wanted in chunks {
+            let index = Int(wanted.key.index)
+            guard let blob = blobs[wanted.key.blob], let chunk = try? blob.checkedChunk(at: index),
+                chunk.batch != nil, last?.sharesUnit(with: chunk) != true
+            else { continue }
+            last = chunk
+            for mate in blob.companions(of: index, chunk) where mate.chunk.digest != .zero {
+                var other = wanted
+                other.key.index = UInt32(mate.index)
+                if isFree(other.key, blob), taken.insert(other.key).inserted {
+                    mates.append(other)
+                }
+            }
+        }
+        return mates
     }
 
     /// What is fetched with the chunks a read misses, by the same request.

@@ -166,10 +166,8 @@ final class FetchScheduler: Sendable {
 
     /// Does a job: fetches, verifies and stores its chunks.
     private func perform(_ job: FetchJob, _ desk: Desk) {
-        guard let first = job.chunks.first, let last = job.chunks.last,
-            let blob = begun(job, first.key.blob)
-        else { return }
-        let count = Int(last.end - first.offset)
+        guard let first = job.chunks.first, let blob = begun(job, first.key.blob) else { return }
+        let count = job.byteCount
         let servers: BlobServers
         do throws(ContentError) {
             guard let found = try desk.fetcher.fetchRange(first.offset, count, from: blob.source)

@@ -44,6 +44,13 @@ struct FetchJob: Equatable, Sendable {
     var priority: FetchPriority
     /// In the order of their stored bytes; all of one blob; at least one.
     var chunks: [WantedChunk]
+
+    /// Where their stored bytes begin.
+    var start: UInt64 { chunks.first?.offset ?? 0 }
+    /// How many there are: up to the end that is farthest, since spans overlap.
+    var byteCount: Int {
+        Int(chunks.reduce(start) { max($0, $1.end) } - start)
+    }
 }
 
 /// Who fetches which chunk, and who waits for it: decisions only, no lock, no thread, no I/O.
@@ -179,9 +186,23 @@ struct FetchTable<Read, Bytes> {
     /// How many jobs wait to be begun.
     var queuedCount: Int { queued.count }
 
-    /// The chunks, those that reads wait for before the others.
+    /// The chunks, those that reads wait for before the others; but what is decompressed together
+    /// stays together.
     func inOrderOfNeed(_ chunks: [WantedChunk]) -> [WantedChunk] {
-        chunks.filter { isWaitedFor($0.key) } + chunks.filter { !isWaitedFor($0.key) }
+        var needed: [WantedChunk] = []
+        var others: [WantedChunk] = []
+        var rest = chunks[...]
+        while let first = rest.first {
+            let unit = rest.prefix { $0.offset == first.offset && $0.size == first.size }
+            rest = rest.dropFirst(unit.count)
+            let waitedFor = unit.filter { isWaitedFor($0.key) }
+            if waitedFor.isEmpty {
+                others += unit
+            } else {
+                needed += waitedFor + unit.filter { !isWaitedFor($0.key) }
+            }
+        }
+        return needed + others
     }
 
     /// Whether a read waits for the chunk.
@@ -302,23 +323,24 @@ struct FetchTable<Read, Bytes> {
         return number
     }
 
-    /// Chunks grouped so that in each group stored bytes follow each other without a gap, or are the
-    /// same: those of a batch.
+    /// Chunks grouped so that in each group stored bytes follow each other without a gap, overlap as
+    /// those of spans do, or are the same: those of a batch.
     static func ranges(of chunks: [WantedChunk], limit: UInt64) -> [[WantedChunk]] {
         let ordered = chunks.sorted { left, right in
             (left.key.blob, left.offset) < (right.key.blob, right.offset)
         }
         var result: [[WantedChunk]] = []
+        var end: UInt64 = 0
         for chunk in ordered {
-            if let first = result.last?.first, let last = result.last?.last,
-                first.key.blob == chunk.key.blob,
-                last.end == chunk.offset
-                    || (last.offset == chunk.offset && last.size == chunk.size),
-                chunk.end - first.offset <= limit
+            if let first = result.last?.first, first.key.blob == chunk.key.blob,
+                chunk.offset <= end, max(end, chunk.end) - first.offset <= limit
+                    || (chunk.offset == first.offset && chunk.end == end)
             {
                 result[result.count - 1].append(chunk)
+                end = max(end, chunk.end)
             } else {
                 result.append([chunk])
+                end = chunk.end
             }
         }
         return result

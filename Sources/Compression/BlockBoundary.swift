@@ -47,3 +47,14 @@ package struct BlockBoundary: Hashable, Sendable {
         self.member = member
     }
 }
+
+extension BlockBoundary {
+    /// The first byte of the file that a span needs which begins here: all of its bits are the
+    /// block's.
+    package var spanOffset: CompressedOffset {
+        CompressedOffset(compressedByte.bytes &+ (skippedBits == 0 ? 0 : 1))
+    }
+
+    /// How many bits of the byte before that belong to the block.
+    package var bitCount: Int { (8 - skippedBits) & 7 }
+}

@@ -64,6 +64,9 @@ package struct GzipDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
     /// was made of.
     package var compressedOffset: CompressedOffset { CompressedOffset((position &+ 7) / 8) }
 
+    /// Whether all content that was decoded has been given out.
+    package var isDrained: Bool { window.byteCount == 0 }
+
     /// The content before the decoder's position, at most 32 KiB: at a boundary, what a decoder
     /// needs that begins there.
     package var history: [UInt8] { window.history }

@@ -38,7 +38,8 @@ final class TreeWriterTests {
             bootstrap: bootstrap,
             chunkInfo: { _ in nil },
             chunkDigests: { _ in nil },
-            blobSource: { _ in throw ContentError(.notFound, "no blobs here") }
+            blobSource: { _ in throw ContentError(.notFound, "no blobs here") },
+            metadataBlob: { _ in [] }
         )
         let writers = ContentWriters(metadata: metadata, blobs: [], stop: stop)
         try writers.start(threads: 1)
