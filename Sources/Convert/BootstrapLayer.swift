@@ -24,7 +24,8 @@ struct BootstrapLayer {
         var writer = TarWriter(LayerSink())
         try writer.addDirectory("image")
         try writer.addFile("image/image.boot", bootstrap.rawSpan)
-        for blob in image.blobs {
+        // What describes other images' layers is in blobs of its own, and is not stored twice.
+        for blob in image.blobs where blob.entry?.metadata == nil {
             let path = "image/\(blob.digest.hex)"
             let chunkInfo = blob.chunkInfoFile
             try writer.addFile("\(path).blob.meta", chunkInfo.rawSpan)

@@ -80,7 +80,7 @@ enum LayerKey {
         _ diffID: Digest,
         _ options: ConversionOptions
     ) -> Digest? {
-        guard options.dictionary.blobs.isEmpty else { return nil }
+        guard options.dictionary.blobs.isEmpty, options.spanSize == nil else { return nil }
         var lines = [
             "lazypull layer \(form)", diffID.oci, "chunks \(options.chunkSize)",
         ]

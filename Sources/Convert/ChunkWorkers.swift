@@ -16,6 +16,8 @@ final class ChunkJob: @unchecked Sendable {
     let buffer: UnsafeMutableRawBufferPointer
     /// How many bytes of the buffer are content.
     var count = 0
+    /// Where they stand in the layer's tar.
+    var place: UncompressedOffset?
     /// The content's digest, once done.
     fileprivate(set) var digest = Digest.zero
     /// The compressed bytes, once done, if `isCompressed`.
@@ -83,7 +85,7 @@ final class KnownChunks: Sendable {
 
 /// The threads that digest and compress chunks, for all layers of a conversion.
 final class ChunkWorkers: Sendable {
-    private typealias Work = (job: ChunkJob, known: KnownChunks)
+    private typealias Work = (job: ChunkJob, known: KnownChunks, isCompressing: Bool)
 
     private let queue = Mutex<[Work]>([])
     /// Counts queued jobs, so that one worker is woken for one job, which may be a file of ten
@@ -117,8 +119,8 @@ final class ChunkWorkers: Sendable {
     }
 
     /// Hands a filled job to the workers.
-    func submit(_ job: ChunkJob, known: KnownChunks) {
-        queue.withLock { $0.append((job, known)) }
+    func submit(_ job: ChunkJob, known: KnownChunks, isCompressing: Bool = true) {
+        queue.withLock { $0.append((job, known, isCompressing)) }
         work.signal()
     }
 
@@ -134,13 +136,13 @@ final class ChunkWorkers: Sendable {
     }
 
     private func work(with compressor: consuming ChunkCompressor?) {
-        while let (job, known) = next() {
+        while let (job, known, isCompressing) = next() {
             do throws(ContentError) {
                 var watch = Stopwatch()
                 job.digest = StreamingDigest.digest(of: job.content)
                 job.digestTime = watch.lap()
                 job.isCompressed = false
-                if known.address(of: job.digest, size: job.count) == nil {
+                if isCompressing, known.address(of: job.digest, size: job.count) == nil {
                     job.isCompressed =
                         try compressor?.compress(job.content, into: &job.compressed) ?? false
                 }
@@ -155,7 +157,7 @@ final class ChunkWorkers: Sendable {
 
     /// Answers every job with the error that kept this worker from its work.
     private func fail(_ error: ContentError) {
-        while let (job, _) = next() {
+        while let (job, _, _) = next() {
             job.error = error
             job.done.signal()
         }

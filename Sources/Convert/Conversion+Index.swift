@@ -71,6 +71,41 @@ extension Conversion {
         return IndexReport(index: descriptor, images: reports)
     }
 
+    /// Makes an index over each image's layers as they are, attached to the image by its subject:
+    /// no tag changes.
+    ///
+    /// - Parameters:
+    ///   - allPlatforms: whether to take all images the source names, else the one it stands for.
+    ///   - copiesImages: whether to put the images there as well, where they are not; a single one
+    ///     gets the tag. Else their layers are expected to be where they are.
+    ///   - progress: told how far the work on each image is; called from several threads.
+    /// - Returns: what was made.
+    /// - Throws: an error that says what failed.
+    package func runAttached(
+        allPlatforms: Bool,
+        copiesImages: Bool,
+        progress: @escaping @Sendable (LayerProgress) -> Void = { _ in }
+    ) throws -> [ConversionReport] {
+        let manifests = allPlatforms ? try source.manifests() : [try source.resolve().descriptor]
+        var reports: [ConversionReport] = []
+        for manifest in manifests where !manifest.isAttestation && !manifest.isMarkedAsConverted {
+            let image = try source.resolve(manifest)
+            if allPlatforms, image.manifest.bootstrapLayer != nil { continue }
+            if copiesImages {
+                _ = try copy(
+                    DocumentedManifest(bytes: image.manifestBytes, manifest: image.manifest),
+                    as: manifest,
+                    tag: allPlatforms ? nil : tag
+                )
+            }
+            reports.append(try convert(image, tag: nil, progress: progress))
+        }
+        guard !reports.isEmpty else {
+            throw ContentError(.notFound, "\(source.name): holds no image to convert")
+        }
+        return reports
+    }
+
     /// Copies an image with all its blobs, each verified.
     private func copy(_ image: ResolvedImage, as descriptor: Descriptor) throws -> Descriptor {
         try copy(
@@ -81,7 +116,8 @@ extension Conversion {
 
     private func copy(
         _ document: DocumentedManifest,
-        as descriptor: Descriptor
+        as descriptor: Descriptor,
+        tag: String? = nil
     ) throws -> Descriptor {
         var copied: Set<Digest> = []
         for blob in [document.manifest.config] + document.manifest.layers
@@ -91,7 +127,7 @@ extension Conversion {
         try destination.put(
             manifest: document.bytes,
             mediaType: document.manifest.mediaType,
-            tag: nil
+            tag: tag
         )
         return descriptor
     }

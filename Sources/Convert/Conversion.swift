@@ -29,6 +29,9 @@ package struct ConversionOptions: Sendable {
     package var workDirectory: String
     /// Layers that were converted before.
     package var cache: BuildCache
+    /// If an index over the layers as they are is to be made instead of blobs: how much content is
+    /// fetched together, in bytes.
+    package var spanSize: UInt64?
 
     /// Options; those not given are the defaults.
     package init(
@@ -40,7 +43,8 @@ package struct ConversionOptions: Sendable {
         dictionary: ChunkDictionary = .empty,
         prefetch: PrefetchList? = nil,
         workDirectory: String = "/var/tmp",
-        cache: BuildCache = .empty
+        cache: BuildCache = .empty,
+        spanSize: UInt64? = nil
     ) {
         self.threads = max(1, threads)
         self.chunkSize = chunkSize
@@ -51,10 +55,14 @@ package struct ConversionOptions: Sendable {
         self.prefetch = prefetch
         self.workDirectory = workDirectory
         self.cache = cache
+        self.spanSize = spanSize
     }
 
     /// How chunks are stored, as the image says it.
-    var compressor: Compressor { compressionLevel == nil ? .none : .zstd }
+    var compressor: Compressor {
+        if spanSize != nil { return .gzip }
+        return compressionLevel == nil ? .none : .zstd
+    }
 }
 
 /// What a conversion made.
@@ -75,13 +83,19 @@ package struct ConversionReport: Sendable {
         package var times: LayerTimes
         /// Whether it was converted before: nothing is then known of its pieces.
         package var isReused: Bool
+        /// The index over it, if its data stays where it is.
+        package var index: LayerIndexSize?
+        /// Why its data does not stay, where it was to; nil if it does.
+        package var storedBecause: String?
 
         /// Pieces of content that the blob had already.
         package var duplicateCount: Int { pieces.repeated.pieces }
 
         fileprivate init(_ source: Descriptor, _ layer: ConvertedLayer) {
             self.source = source
-            blob = layer.blob
+            blob = layer.metadataBlob ?? layer.blob
+            index = layer.index
+            storedBecause = layer.storedBecause
             chunkCount = layer.chunks.count
             pieces = layer.pieces
             uncompressedSize = layer.entry?.uncompressedSize ?? 0
@@ -154,6 +168,8 @@ package struct Conversion {
     }
 
     /// Converts one image.
+    ///
+    /// An index over the image's layers as they are names the image as its subject.
     ///
     /// - Parameters:
     ///   - image: the image.
@@ -297,13 +313,21 @@ package struct Conversion {
         config.appendHistory(createdBy: "lazypull convert", comment: "RAFS v6 bootstrap")
         let configBlob = try destination.putBlob(config.serialized(), mediaType: .config)
         var manifest = Manifest(config: configBlob, layers: [])
+        if options.spanSize != nil {
+            var subject = image.descriptor
+            (subject.annotations, subject.otherFields) = ([:], [:])
+            manifest.otherFields["subject"] = subject.json
+            manifest.otherFields["artifactType"] = .string(NydusConvention.artifactType)
+        }
         manifest.annotations = image.manifest.annotations
         manifest.annotations[NydusAnnotation.version] = "6"
         manifest.annotations[NydusAnnotation.sourceDigest] = image.descriptor.digest.oci
         for blob in blobs {
             var layer = Descriptor(mediaType: .nydusBlob, digest: blob.digest, size: blob.size)
             layer.annotations = [NydusAnnotation.blob: "true"]
-            layer.annotations[LayerKey.annotation] = blob.annotations[LayerKey.annotation]
+            for key in [LayerKey.annotation, NydusAnnotation.reference] {
+                layer.annotations[key] = blob.annotations[key]
+            }
             manifest.layers.append(layer)
         }
         var last = bootstrap
@@ -320,8 +344,9 @@ package struct Conversion {
 extension ConvertedLayer {
     /// The blob, and what it comes from.
     fileprivate var annotatedBlob: Descriptor {
-        var blob = blob
+        var blob = metadataBlob ?? blob
         blob.annotations[LayerKey.annotation] = key?.oci
+        if metadataBlob != nil { blob.annotations[NydusAnnotation.reference] = self.blob.digest.oci }
         return blob
     }
 }

@@ -7,6 +7,21 @@ import RAFS
 
 /// Takes the distinct chunks of a layer, in the order in which its contents first need them.
 protocol ChunkOutput {
+    /// Learns of a piece of content before it is read, whether it becomes a chunk or not.
+    ///
+    /// - Parameters:
+    ///   - place: where it stands in the layer's tar; nil where that is not at a stretch.
+    ///   - size: its size, in bytes.
+    mutating func prepare(forPieceAt place: UncompressedOffset?, size: Int)
+
+    /// Takes a chunk and where it stands in the layer's tar; else as `append` without that.
+    mutating func append(
+        stored: RawSpan,
+        digest: Digest,
+        contentSize: UInt32,
+        place: UncompressedOffset?
+    ) throws(ContentError) -> UInt32
+
     /// Takes a chunk.
     ///
     /// - Parameters:
@@ -20,6 +35,20 @@ protocol ChunkOutput {
         digest: Digest,
         contentSize: UInt32
     ) throws(ContentError) -> UInt32
+}
+
+/// What holds where the contents are stored anew.
+extension ChunkOutput {
+    mutating func prepare(forPieceAt place: UncompressedOffset?, size: Int) {}
+
+    mutating func append(
+        stored: RawSpan,
+        digest: Digest,
+        contentSize: UInt32,
+        place: UncompressedOffset?
+    ) throws(ContentError) -> UInt32 {
+        try append(stored: stored, digest: digest, contentSize: contentSize)
+    }
 }
 
 extension BlobWriter: ChunkOutput {}
@@ -63,6 +92,9 @@ struct LayerChunker<Output: ChunkOutput>: LayerContentSink {
     private let runningLimit: Int
     private let pieceLimit: Int
     private let meter: LayerProgressMeter
+    private let isCompressing: Bool
+    /// Where the next file's content stands.
+    private var place: UncompressedOffset?
     /// The chunk that each piece of content became, by provisional index: one of the output, blob
     /// 0, or one of the dictionary.
     private(set) var addresses: [ChunkAddress] = []
@@ -81,6 +113,7 @@ struct LayerChunker<Output: ChunkOutput>: LayerContentSink {
     ///   - chunkSize: the size of a full chunk, in bytes.
     ///   - runningLimit: how many chunks may be under way at once; each takes twice its size.
     ///   - pieceLimit: the most pieces of content, below 2^32.
+    ///   - isCompressing: whether the output needs more of a chunk than its digest.
     ///   - meter: told after each piece.
     init(
         output: consuming Output,
@@ -89,15 +122,21 @@ struct LayerChunker<Output: ChunkOutput>: LayerContentSink {
         chunkSize: Int,
         runningLimit: Int,
         pieceLimit: Int = LayerLimits.standard.chunks,
+        isCompressing: Bool = true,
         meter: LayerProgressMeter
     ) {
         self.meter = meter
+        self.isCompressing = isCompressing
         self.output = output
         known = KnownChunks(dictionary)
         self.workers = workers
         self.chunkSize = chunkSize
         self.runningLimit = runningLimit
         self.pieceLimit = pieceLimit
+    }
+
+    mutating func prepare(forContentAt place: UncompressedOffset?) {
+        self.place = place
     }
 
     mutating func takeFile(
@@ -109,6 +148,8 @@ struct LayerChunker<Output: ChunkOutput>: LayerContentSink {
         while rest > 0 {
             let job = try idleJob()
             job.count = Int(min(rest, UInt64(chunkSize)))
+            job.place = place.map { UncompressedOffset($0.bytes &+ (size - rest)) }
+            output.prepare(forPieceAt: job.place, size: job.count)
             var filled = 0
             while filled < job.count {
                 let part = unsafe UnsafeMutableRawBufferPointer(
@@ -127,7 +168,7 @@ struct LayerChunker<Output: ChunkOutput>: LayerContentSink {
             addresses.append(ChunkAddress(blob: 0, index: pieceCount))
             pieceCount += 1
             running.append(job)
-            workers.submit(job, known: known)
+            workers.submit(job, known: known, isCompressing: isCompressing)
             meter.report()
         }
         return addresses
@@ -186,14 +227,16 @@ struct LayerChunker<Output: ChunkOutput>: LayerContentSink {
             return try output.append(
                 stored: job.content,
                 digest: job.digest,
-                contentSize: UInt32(job.count)
+                contentSize: UInt32(job.count),
+                place: job.place
             )
         }
         let compressed = job.compressed
         return try output.append(
             stored: compressed.rawSpan,
             digest: job.digest,
-            contentSize: UInt32(job.count)
+            contentSize: UInt32(job.count),
+            place: job.place
         )
     }
 }

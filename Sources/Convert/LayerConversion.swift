@@ -8,8 +8,14 @@ import RAFS
 
 /// A layer converted: its blob is at the destination, the rest is here for merging.
 struct ConvertedLayer: Sendable {
-    /// Names the blob at the destination.
+    /// Names the blob at the destination, or the source's layer where that is the blob.
     var blob: Descriptor
+    /// Names the blob that holds the metadata of that layer; nil where the blob is one of ours.
+    var metadataBlob: Descriptor?
+    /// What that costs.
+    var index: LayerIndexSize?
+    /// Why the layer's data is stored anew, where it was to stay.
+    var storedBecause: String?
     /// The blob as a bootstrap names it; nil if it has no chunk.
     var entry: BlobTableEntry?
     /// The blob's chunks, by index.
@@ -53,6 +59,7 @@ struct LayerConversion {
     func convert(_ layer: Descriptor, diffID: Digest) throws -> ConvertedLayer {
         let key = LayerKey.key(of: layer, diffID, options)
         if let key, let known = reused(layer, key) { return known }
+        if options.spanSize != nil { return try index(layer, diffID: diffID) }
         var converted = try convertAnew(layer, diffID: diffID)
         // What could not be kept is to be said each time.
         if converted.warnings.isEmpty { converted.key = key }
@@ -93,12 +100,12 @@ struct LayerConversion {
         }
     }
 
-    private func convertAnew(_ layer: Descriptor, diffID: Digest) throws -> ConvertedLayer {
+    func convertAnew(_ layer: Descriptor, diffID: Digest) throws -> ConvertedLayer {
         let upload = try destination.makeBlob()
         let writer = BlobWriter(
             to: UploadSink(upload),
             chunkSize: options.chunkSize,
-            compressor: options.compressor
+            compressor: options.compressionLevel == nil ? .none : .zstd
         )
         guard let prefetch = options.prefetch else {
             let (filled, contents) = try read(layer, diffID: diffID, into: writer)
@@ -205,7 +212,7 @@ struct LayerConversion {
         )
     }
 
-    private func readTree(
+    func readTree(
         _ stream: consuming LayerStream,
         _ layer: Descriptor,
         into chunker: inout LayerChunker<some ChunkOutput>

@@ -26,8 +26,9 @@ package struct LayerPrefix: ImageSource {
     ///   - base: the converted image.
     ///   - count: how many of its layers, at least 0.
     ///   - limits: what the merged tree may cost.
-    /// - Throws: `ContentError` if the image is not converted, has fewer layers, or was converted
-    ///   with a chunk dictionary; or naming the layer whose bootstrap is missing, corrupt or contradicts those below.
+    /// - Throws: `ContentError` if the image is not converted, has fewer layers, was converted with
+    ///   a chunk dictionary or is an index over another one's layers; or naming the layer whose
+    ///   bootstrap is missing, corrupt or contradicts those below.
     package init(
         of base: any ImageSource,
         layers count: Int,
@@ -41,6 +42,12 @@ package struct LayerPrefix: ImageSource {
             throw ContentError(
                 .notFound,
                 "\(base.name): it has \(blobs.count) layers, not \(count)"
+            )
+        }
+        guard blobs.allSatisfy({ $0.originalLayer == nil }) else {
+            throw ContentError.unsupported(
+                "\(base.name): its data is in the layers of another image, of which only the whole"
+                    + " is read"
             )
         }
         try Self.refuseDictionary(blobs, of: base)

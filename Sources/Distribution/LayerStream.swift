@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Compression
+package import Compression
 package import Content
 package import OCI
 
@@ -12,6 +12,8 @@ package import OCI
 package struct LayerStream: ~Copyable, ByteStream {
     private var content: VerifyingStream<AnyByteStream>
     private let object: String
+    /// How the layer is compressed.
+    package let compression: LayerCompression
 
     /// The tar of a layer.
     ///
@@ -23,12 +25,14 @@ package struct LayerStream: ~Copyable, ByteStream {
     ///   - layer: names the blob.
     ///   - diffID: the digest of the tar, from the image's configuration.
     ///   - progress: counts stored bytes as they are read.
+    ///   - checkpoints: sees a gzip layer pass.
     /// - Throws: `ContentError` if the layer is no tar, or its first bytes cannot be read.
     package init(
         _ stored: consuming AnyByteStream,
         layer: Descriptor,
         diffID: Digest,
-        progress: ByteCounter? = nil
+        progress: ByteCounter? = nil,
+        checkpoints: CheckpointBuilder? = nil
     ) throws(ContentError) {
         let object = "layer \(layer.digest)"
         self.object = object
@@ -49,9 +53,15 @@ package struct LayerStream: ~Copyable, ByteStream {
         var buffered = BufferedStream(verified)
         _ = try buffered.fill(atLeast: 4)
         let decoded: AnyByteStream
-        switch LayerCompression(magicOf: buffered.buffered) {
+        compression = LayerCompression(magicOf: buffered.buffered)
+        switch compression {
         case .none: decoded = AnyByteStream(buffered)
-        case .gzip: decoded = AnyByteStream(GzipDecoder(buffered))
+        case .gzip:
+            if let checkpoints {
+                decoded = AnyByteStream(CheckpointStream(buffered, checkpoints))
+            } else {
+                decoded = AnyByteStream(GzipDecoder(buffered))
+            }
         case .zstd: decoded = AnyByteStream(ZstdDecoder(buffered))
         }
         content = VerifyingStream(

@@ -61,7 +61,12 @@ struct LayoutReader<Files: LayoutFiles>: ImageDocuments {
         let bytes = try files.contents(of: "index.json", limit: JSONValue.documentLimit)
         let index = try Index(parsing: bytes, document: "\(files.place)/index.json")
         var found = index.manifests
-        if let tag { found = found.filter { $0.annotations[OCILayout.tagKey] == tag } }
+        if let tag {
+            found = found.filter { $0.annotations[OCILayout.tagKey] == tag }
+        } else if found.contains(where: { $0.annotations[OCILayout.tagKey] != nil }) {
+            // What is listed without a tag refers to something that has one.
+            found = found.filter { $0.annotations[OCILayout.tagKey] != nil }
+        }
         guard let first = found.first else {
             throw ContentError(.notFound, "\(name): no such image; \(Self.tags(of: index))")
         }

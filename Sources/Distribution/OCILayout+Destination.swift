@@ -34,10 +34,12 @@ extension OCILayout: ImageDestination {
             _ = try FileStream(blobPath(blob.digest), expectedSize: blob.size)
         }
         let descriptor = try putBlob(bytes, mediaType: mediaType)
-        guard let tag else { return descriptor }
+        // What refers to another manifest is found by being listed.
+        let document = try JSONValue(parsing: bytes, document: "manifest")
+        guard tag != nil || document["subject"]?["digest"] != nil else { return descriptor }
         // Read, changed and replaced under one lock; see invariant 3.
         try locked { () throws in
-            try replaceIndex(try indexDocument(adding: descriptor, tag: tag).serialized())
+            try replaceIndex(try indexDocument(adding: descriptor, document, tag: tag).serialized())
         }
         return descriptor
     }
@@ -51,10 +53,14 @@ extension OCILayout: ImageDestination {
     /// The index with the manifest under its tag; everything else as it is.
     private func indexDocument(
         adding descriptor: Descriptor,
-        tag: String
+        _ document: JSONValue,
+        tag: String?
     ) throws(ContentError) -> JSONValue {
         var added = descriptor
         added.annotations[Self.tagKey] = tag
+        if tag == nil, let type = document["artifactType"] {
+            added.otherFields["artifactType"] = type
+        }
         let old: [UInt8]
         do throws(ContentError) {
             old = try DirectoryFiles(place: directory)
@@ -66,6 +72,13 @@ extension OCILayout: ImageDestination {
             return index.json
         }
         var index = try Index(parsing: old, document: indexPath)
+        guard let tag else {
+            // Under whatever tag: it is listed.
+            if !index.manifests.contains(where: { $0.digest == added.digest }) {
+                index.manifests.append(added)
+            }
+            return index.json
+        }
         if let first = index.manifests.firstIndex(where: { $0.annotations[Self.tagKey] == tag }) {
             index.manifests[first] = added
             let rest = index.manifests[(first + 1)...]

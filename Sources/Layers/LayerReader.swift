@@ -65,6 +65,12 @@ package struct LayerLimits: Sendable {
 
 /// Takes the content of a layer's regular files, one file after another.
 package protocol LayerContentSink {
+    /// Learns where the content of the next file stands, before it is taken.
+    ///
+    /// - Parameter place: where it begins in the layer's uncompressed tar, all of it at a stretch;
+    ///   nil for a file with holes.
+    mutating func prepare(forContentAt place: UncompressedOffset?)
+
     /// Takes a file's content and cuts it into chunks.
     ///
     /// - Parameters:
@@ -77,6 +83,10 @@ package protocol LayerContentSink {
         size: UInt64,
         read: (UnsafeMutableRawBufferPointer) throws(ContentError) -> Int
     ) throws(ContentError) -> [ChunkAddress]
+}
+
+extension LayerContentSink {
+    package mutating func prepare(forContentAt place: UncompressedOffset?) {}
 }
 
 /// A layer as a tree.
@@ -123,6 +133,7 @@ package struct LayerReader {
             try builder.count(entry)
             var chunks: [ChunkAddress] = []
             if entry.kind == .regular, entry.size > 0 {
+                sink.prepare(forContentAt: entry.hasHoles ? nil : reader.offset)
                 chunks = try unsafe sink.takeFile(size: entry.size) {
                     (buffer) throws(ContentError) in
                     try unsafe reader.readContent(into: buffer)

@@ -26,16 +26,21 @@ package struct BootstrapWriter {
     /// The flags of an image whose chunks are digested by SHA-256.
     ///
     /// - Parameters:
-    ///   - compressor: how chunks are stored: zstd or none, which is all that is written.
+    ///   - compressor: how chunks are stored.
     ///   - blobs: the blobs; others than ours, from a chunk dictionary, may carry no digests.
     /// - Returns: the flags.
     package static func flags(
         _ compressor: Compressor,
         blobs: [BlobTableEntry]
     ) -> BootstrapFlags {
-        var flags: BootstrapFlags = [
-            compressor == .none ? .uncompressed : .zstd, .sha256, .explicitOwners, .notEncrypted,
-        ]
+        let form: BootstrapFlags =
+            switch compressor {
+            case .none: .uncompressed
+            case .lz4: .lz4
+            case .gzip: .gzip
+            case .zstd: .zstd
+            }
+        var flags: BootstrapFlags = [form, .sha256, .explicitOwners, .notEncrypted]
         if blobs.allSatisfy({ $0.features.contains(.inlinedChunkDigests) }) {
             flags.insert(.inlinedChunkDigests)
         }

@@ -75,8 +75,9 @@ package struct ChunkRecord: Hashable, Sendable {
         bytes.append(contentsOf: chunk.digest.bytes)
         bytes.appendLittleEndian(UInt32(address.blob))
         let compressed = chunk.isCompressed ? Self.compressedFlag : 0
-        bytes.appendLittleEndian(chunk.batch == nil ? compressed : compressed | Self.batchFlag)
-        bytes.appendLittleEndian(chunk.batch == nil ? chunk.compressedSize : 0)
+        let isInBatch = chunk.batch != nil && chunk.batch?.checkpoint == nil
+        bytes.appendLittleEndian(isInBatch ? compressed | Self.batchFlag : compressed)
+        bytes.appendLittleEndian(isInBatch ? 0 : chunk.compressedSize)
         bytes.appendLittleEndian(chunk.uncompressedSize)
         bytes.appendLittleEndian(chunk.compressedOffset.bytes)
         bytes.appendLittleEndian(chunk.uncompressedOffset.bytes)

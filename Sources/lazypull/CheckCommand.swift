@@ -27,7 +27,7 @@ enum CheckCommand {
         name: "check",
         summary: "Verify a converted image, or compare it with its source",
         options: [
-            against, dump, SharedOptions.platform, SharedOptions.layers,
+            against, dump, SharedOptions.platform, SharedOptions.layers, SharedOptions.indexDirectory,
         ] + RegistryOptions.all + LimitOptions.all + [
             SharedOptions.threads, SharedOptions.quiet, SharedOptions.output,
         ],

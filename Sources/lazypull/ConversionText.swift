@@ -12,6 +12,7 @@ enum ConversionText {
         target: ImageName
     ) -> String {
         let lines = reports.map { report in
+            if report.layers.contains(where: { $0.index != nil }) { return indexText(report) }
             let stored = report.layers.reduce(report.bootstrap.size) { $0 &+ $1.blob.size }
             let chunks = report.layers.reduce(0) { $0 + $1.chunkCount }
             let known = report.layers.reduce(UInt64(0)) { $0 &+ $1.pieces.inDictionary.bytes }
@@ -21,8 +22,37 @@ enum ConversionText {
                 + " \(chunks) chunks, \(ByteCount.text(stored)) stored"
                 + (known > 0 ? ", \(ByteCount.text(known)) of content in the dictionary\n" : "\n")
         }
+        if index == nil, reports.contains(where: { $0.layers.contains { $0.index != nil } }) {
+            return lines.joined()
+        }
         guard let index else { return "\(target) is \(lines.joined())" }
         return "\(target) is \(index.digest), an index with\n\(lines.joined())"
+    }
+
+    /// What an index over an image costs, and the layers whose data it stores all the same.
+    private static func indexText(_ report: ConversionReport) -> String {
+        let size = report.layers.reduce(report.bootstrap.size) { $0 &+ $1.blob.size }
+        let source = report.layers.reduce(0) { $0 &+ $1.source.size }
+        let windows = report.layers.reduce(0) { $0 + ($1.index?.windowBytes ?? 0) }
+        let chunks = report.layers.reduce(0) { $0 + $1.chunkCount }
+        let spans = report.layers.reduce(0) { $0 + ($1.index?.spanCount ?? 0) }
+        var text = "\(report.source.digest): as it was\n"
+        text += "\(report.manifest.digest): an index over it, \(spans) spans, \(chunks) chunks,"
+        text += " \(ByteCount.text(size)): \(share(size, of: source)) of"
+        text += " \(ByteCount.text(source)), windows \(share(UInt64(windows), of: source)),"
+        text += " digests \(share(UInt64(chunks) * 32, of: source))\n"
+        for layer in report.layers {
+            guard let reason = layer.storedBecause else { continue }
+            text += "layer \(layer.source.digest): stored again, \(ByteCount.text(layer.blob.size)):"
+            text += " \(reason)\n"
+        }
+        return text
+    }
+
+    private static func share(_ part: UInt64, of whole: UInt64) -> String {
+        let hundredths = Int((Double(part) / Double(max(1, whole)) * 10_000).rounded())
+        let fraction = hundredths % 100
+        return "\(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction) %"
     }
 
     /// The space that a conversion needs beside its target.
@@ -90,6 +120,14 @@ enum ConversionText {
             "dictionaryChunks": .integer(Int64(pieces.inDictionary.pieces)),
             "dictionarySize": .unsigned(pieces.inDictionary.bytes),
             "uncompressedSize": .unsigned(layer.uncompressedSize),
+            "index": layer.index.map { index in
+                .object([
+                    "compression": .string("\(index.compression)"),
+                    "spans": .integer(Int64(index.spanCount)),
+                    "windowSize": .integer(Int64(index.windowBytes)),
+                ])
+            } ?? .null,
+            "storedBecause": layer.storedBecause.map { .string($0) } ?? .null,
             "stages": stages([
                 ("read", layer.times.read), ("wait", layer.times.wait),
                 ("write", layer.times.write), ("digest", layer.times.digest),

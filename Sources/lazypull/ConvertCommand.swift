@@ -11,6 +11,32 @@ internal import OCI
 enum ConvertCommand {
     static let applet = Applet(syntax: syntax, run: run)
 
+    private static let format = Option(
+        "format",
+        value: OptionValue("FORMAT", .choice(["rafs", "zran"]), fallback: "rafs"),
+        help: """
+            Make a RAFS image, or leave the image as it is and attach an index to it that makes its
+            layers seekable.
+            """
+    )
+    private static let spanSizes = (18...24).map { (name: sizeName(bits: $0), bits: $0) }
+    private static let spanSize = Option(
+        "span-size",
+        value: OptionValue("SIZE", .choice(spanSizes.map(\.name)), fallback: "4M"),
+        help: "With --format zran, make so much content readable with one request."
+    )
+    private static let mergeIndex = Option(
+        "merge-index",
+        help: """
+            With --format zran, write an index of the image and what is attached to it, for
+            registries that know no referrers.
+            """
+    )
+    private static let indexDirectory = Option(
+        "index-dir",
+        value: OptionValue("DIR", .directory),
+        help: "With --format zran, put the index into DIR, a layout, instead of beside the image."
+    )
     private static let chunkSizes = (12...24).map { (name: sizeName(bits: $0), bits: $0) }
     private static let chunkSize = Option(
         "chunk-size",
@@ -70,26 +96,29 @@ enum ConvertCommand {
         name: "convert",
         summary: "Turn an OCI image into one that can be mounted lazily",
         options: [
-            SharedOptions.platform, allPlatforms, keepOriginal, chunkSize, compressor,
-            compressionLevel, chunkDictionary, buildCache, prefetchFiles, workDirectory, strict,
+            format, SharedOptions.platform, allPlatforms, keepOriginal, spanSize, mergeIndex,
+            indexDirectory, chunkSize, compressor, compressionLevel, chunkDictionary, buildCache, prefetchFiles, workDirectory, strict,
         ] + RegistryOptions.all + LimitOptions.all + [
             SharedOptions.threads,
             SharedOptions.quiet, SharedOptions.output,
         ],
         operands: [
             Operand("SOURCE", SharedOptions.image, help: "The image to convert."),
-            Operand("TARGET", SharedOptions.image, help: "Where it goes."),
+            Operand(
+                "TARGET",
+                SharedOptions.image,
+                isOptional: true,
+                help: "Where it goes; with --format zran by default the source."
+            ),
         ]
     )
 
     private static func run(_ arguments: ParsedArguments) throws -> ExitCode {
         let source = try Images.name(arguments.operands[0])
-        let target = try Images.name(arguments.operands[1])
-        if arguments.has(allPlatforms), arguments.has(SharedOptions.platform) {
-            throw UsageError("--platform does not go with --all-platforms")
-        }
+        try check(arguments)
+        let target = try target(arguments)
         let reporter = ProgressReporter(
-            "converting",
+            isIndexing(arguments) ? "indexing" : "converting",
             isQuiet: arguments.has(SharedOptions.quiet)
         )
         let images = Images(arguments)
@@ -104,12 +133,20 @@ enum ConvertCommand {
         let index: Descriptor?
         let reports: [ConversionReport]
         do {
-            if arguments.has(allPlatforms) || arguments.has(keepOriginal) {
+            if arguments.has(keepOriginal) || arguments.has(mergeIndex)
+                || (arguments.has(allPlatforms) && !isIndexing(arguments))
+            {
                 let report = try conversion.runIndex(
                     allPlatforms: arguments.has(allPlatforms),
-                    keepsOriginals: arguments.has(keepOriginal)
+                    keepsOriginals: arguments.has(keepOriginal) || arguments.has(mergeIndex)
                 ) { reporter.update($0) }
                 (index, reports) = (report.index, report.images)
+            } else if isIndexing(arguments) {
+                index = nil
+                reports = try conversion.runAttached(
+                    allPlatforms: arguments.has(allPlatforms),
+                    copiesImages: arguments.operands.count > 1
+                ) { reporter.update($0) }
             } else {
                 (index, reports) = (nil, [try conversion.run { reporter.update($0) }])
             }
@@ -126,6 +163,44 @@ enum ConvertCommand {
             json: ConversionText.json(index, reports, seconds: seconds)
         )
         return .done
+    }
+
+    private static func isIndexing(_ arguments: ParsedArguments) -> Bool {
+        arguments.text(format) == "zran"
+    }
+
+    /// Where the result goes.
+    private static func target(_ arguments: ParsedArguments) throws(UsageError) -> ImageName {
+        if let directory = arguments.text(indexDirectory) {
+            return .layout(directory: directory, tag: nil)
+        }
+        return try Images.name(arguments.operands[arguments.operands.count - 1])
+    }
+
+    /// Refuses options that do not go together.
+    private static func check(_ arguments: ParsedArguments) throws(UsageError) {
+        if arguments.has(allPlatforms), arguments.has(SharedOptions.platform) {
+            throw UsageError("--platform does not go with --all-platforms")
+        }
+        guard isIndexing(arguments) else {
+            for option in [mergeIndex, indexDirectory] where arguments.has(option) {
+                throw UsageError("--\(option.name) goes only with --format zran")
+            }
+            if arguments.operands.count < 2 { throw UsageError("TARGET is missing") }
+            return
+        }
+        for option in [keepOriginal, chunkDictionary, buildCache, prefetchFiles]
+        where arguments.has(option) {
+            throw UsageError("--\(option.name) does not go with --format zran")
+        }
+        if arguments.has(indexDirectory), arguments.operands.count > 1 || arguments.has(mergeIndex) {
+            throw UsageError("--index-dir goes neither with TARGET nor with --merge-index")
+        }
+        switch try target(arguments) {
+        case .layout, .registry: break
+        case .archive, .dockerArchive:
+            throw UsageError("an archive cannot be added to; use a layout, oci:DIR")
+        }
     }
 
     /// Prints warnings; a list for another image, or a hostile one, may make any number of them.
@@ -173,6 +248,7 @@ enum ConvertCommand {
             chunkSize: chunkByteCount
         )
         let level = arguments.integer(compressionLevel) ?? 3
+        let span = spanSizes.first { $0.name == arguments.text(spanSize) }
         return ConversionOptions(
             threads: SharedOptions.threadCount(arguments),
             chunkSize: chunkByteCount,
@@ -184,7 +260,8 @@ enum ConvertCommand {
             workDirectory: arguments.text(workDirectory)
                 ?? CurrentProcess.environment("TMPDIR").flatMap { $0.isEmpty ? nil : $0 }
                 ?? "/var/tmp",
-            cache: try cache(arguments, images)
+            cache: isIndexing(arguments) ? .empty : try cache(arguments, images),
+            spanSize: isIndexing(arguments) ? UInt64(1) << UInt64(span?.bits ?? 22) : nil
         )
     }
 

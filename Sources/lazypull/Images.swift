@@ -66,16 +66,22 @@ struct Images {
         }
     }
 
-    /// The converted image that the first operand names, or as many of its layers as wanted.
+    /// The converted image that the first operand names, or as many of its layers as wanted; of an
+    /// ordinary image, the index over its layers.
     ///
-    /// The command line has `platform` and `layers` among its options.
+    /// The command line has `platform`, `layers` and `indexDirectory` among its options.
     ///
     /// - Returns: the image's source.
     /// - Throws: an error if there is no such image, or its layers cannot be merged.
     func converted() throws -> any ImageSource {
-        let image = try source(
-            try Self.name(arguments.operands[0]),
-            try SharedOptions.selection(arguments, .converted)
+        let image = AttachedIndex(
+            try source(
+                try Self.name(arguments.operands[0]),
+                try SharedOptions.selection(arguments, .converted)
+            ),
+            directories: [
+                arguments.text(SharedOptions.indexDirectory) ?? SharedOptions.indexesOfRoot
+            ]
         )
         guard let count = arguments.integer(SharedOptions.layers) else { return image }
         return try LayerPrefix(

@@ -51,7 +51,7 @@ enum MountCommand {
         name: "mount",
         summary: "Mount a converted image; its data arrives on first read",
         options: [
-            SharedOptions.platform, SharedOptions.layers,
+            SharedOptions.platform, SharedOptions.layers, SharedOptions.indexDirectory,
         ] + LimitOptions.ofTrees + [
             foreground, cacheDirectory,
         ] + ReadOptions.all + RegistryOptions.all + [
@@ -65,7 +65,7 @@ enum MountCommand {
 
     /// What a configuration file may give defaults of: what is not about one image or one call.
     private static let configurable =
-        LimitOptions.ofTrees + [cacheDirectory] + ReadOptions.all + RegistryOptions.all
+        LimitOptions.ofTrees + [cacheDirectory, SharedOptions.indexDirectory] + ReadOptions.all + RegistryOptions.all
         + [logFile, LogOptions.level, LogOptions.format]
 
     /// The log the options ask for.

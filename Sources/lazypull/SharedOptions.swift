@@ -43,6 +43,16 @@ enum SharedOptions {
             """
     )
 
+    /// Where indexes over images' layers are kept that no registry has.
+    static let indexDirectory = Option(
+        "index-dir",
+        value: OptionValue("DIR", .directory, defaultText: indexesOfRoot),
+        help: "Look for an index over the image's layers in DIR, before its registry is asked."
+    )
+
+    /// The directory that is looked into unless another one is named.
+    static let indexesOfRoot = "/var/lib/lazypull/indexes"
+
     /// Which image is meant by names on the command line.
     ///
     /// - Parameters:

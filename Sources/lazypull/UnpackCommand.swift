@@ -18,7 +18,7 @@ enum UnpackCommand {
         name: "unpack",
         summary: "Lay a converted image out as files, with all their attributes",
         options: [
-            SharedOptions.platform, SharedOptions.layers,
+            SharedOptions.platform, SharedOptions.layers, SharedOptions.indexDirectory,
         ] + LimitOptions.ofTrees + RegistryOptions.all + [
             SharedOptions.threads, SharedOptions.quiet, SharedOptions.output,
         ],

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Compression
+package import Content
+
+/// Where the chunks of a layer of an ordinary image are.
+package struct LayerChunks: Sendable {
+    /// The chunks by index; `batch` names spans by their position in `spans`.
+    package var chunks: [Chunk]
+    /// The spans; none where chunks are stored as they are.
+    package var spans: [SpanRecord]
+    /// Their windows, one behind the other.
+    package var windows: [UInt8]
+
+    /// Chunks of the values.
+    package init(chunks: [Chunk], spans: [SpanRecord], windows: [UInt8]) {
+        self.chunks = chunks
+        self.spans = spans
+        self.windows = windows
+    }
+}
+
+/// Writes the blob that holds the metadata of a layer of an ordinary image, whose chunks stay where
+/// they are: the chunk-info table, and the table of contents.
+package struct MetadataBlobWriter {
+    /// The blob.
+    package private(set) var bytes: [UInt8] = []
+    /// Where its chunk-info table is.
+    package let location: ChunkInfoLocation
+    /// What the blob that it describes has.
+    package let features: BlobFeatures
+    /// Bytes of windows, as stored.
+    package private(set) var storedWindows = 0
+
+    /// What compresses well is small anyway; windows are worth some time.
+    private static let level: Int32 = 12
+
+    /// Writes the blob.
+    ///
+    /// - Parameter layer: where the chunks are; all in range, as `Chunk.isPlausible` tells.
+    /// - Throws: `ContentError` if there is no memory.
+    package init(_ layer: LayerChunks) throws(ContentError) {
+        var features: BlobFeatures = [
+            .aligned, .chunkInfoV2, .separate, .hasTarHeader, .hasTOC, .capTarTOC,
+        ]
+        if !layer.spans.isEmpty { features.insert(.zran) }
+        self.features = features
+        var toc = BlobTOC()
+        guard !layer.chunks.isEmpty else {
+            location = ChunkInfoLocation(
+                compressor: .none,
+                offset: 0,
+                compressedSize: 0,
+                uncompressedSize: 0
+            )
+            append(toc)
+            return
+        }
+        var table = ChunkInfoTable.encodeV2(layer.chunks)
+        let spanOffset = table.count
+        for span in layer.spans { span.encode(into: &table) }
+        let plain = try ZstdBuffer.compress(table, level: Self.level).count
+        table += layer.windows
+        let stored = try ZstdBuffer.compress(table, level: Self.level)
+        storedWindows = max(0, stored.count - plain)
+        let location = ChunkInfoLocation(
+            compressor: .zstd,
+            offset: 0,
+            compressedSize: UInt64(stored.count),
+            uncompressedSize: UInt64(table.count)
+        )
+        self.location = location
+        var header = ChunkInfoTable.header(
+            count: layer.chunks.count,
+            features: features,
+            location: location
+        )
+        if !layer.spans.isEmpty {
+            header.storeLittleEndian(UInt64(spanOffset), at: 40)
+            header.storeLittleEndian(UInt64(table.count - spanOffset), at: 48)
+            header.storeLittleEndian(UInt32(layer.spans.count), at: 56)
+        }
+        bytes = stored + header
+        // One tar header describes table and header together.
+        bytes += BlobTarHeader.encode(name: BlobTOC.Name.chunkInfo, size: UInt64(bytes.count))
+        toc.entries = [
+            BlobTOC.Entry(
+                name: BlobTOC.Name.chunkInfo,
+                compressor: .zstd,
+                digest: StreamingDigest.digest(of: table.rawSpan),
+                offset: 0,
+                compressedSize: UInt64(stored.count),
+                uncompressedSize: UInt64(table.count)
+            ),
+            BlobTOC.Entry(
+                name: BlobTOC.Name.chunkInfoHeader,
+                compressor: .none,
+                digest: StreamingDigest.digest(of: header.rawSpan),
+                offset: UInt64(stored.count),
+                compressedSize: UInt64(header.count),
+                uncompressedSize: UInt64(header.count)
+            ),
+        ]
+        append(toc)
+    }
+
+    private mutating func append(_ toc: BlobTOC) {
+        let table = toc.encoded()
+        bytes += table
+        bytes += BlobTarHeader.encode(name: BlobTOC.Name.toc, size: UInt64(table.count))
+    }
+}
+
+extension ChunkInfoTable {
+    /// The uncompressed V2 infos of chunks that are stored as they are, or in spans.
+    static func encodeV2(_ chunks: [Chunk]) -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(chunks.count * infoSizeV2)
+        for chunk in chunks {
+            let span = chunk.batch?.checkpoint
+            let flags = span == nil ? 0 : Flag.compressed | Flag.span
+            bytes.appendLittleEndian(
+                flags << 56 | UInt64(chunk.uncompressedSize - 1) << 32
+                    | chunk.uncompressedOffset.bytes / Chunk.alignment
+            )
+            bytes.appendLittleEndian(
+                UInt64(chunk.compressedSize) << 40 | chunk.compressedOffset.bytes
+            )
+            bytes.appendLittleEndian(UInt64(span ?? 0) << 32 | UInt64(chunk.unitOffset))
+        }
+        return bytes
+    }
+}
+
+extension SpanRecord {
+    fileprivate func encode(into bytes: inout [UInt8]) {
+        bytes.appendLittleEndian(compressedOffset.bytes)
+        bytes.appendLittleEndian(uncompressedOffset.bytes)
+        bytes.appendLittleEndian(windowOffset)
+        bytes.appendLittleEndian(compressedSize)
+        bytes.appendLittleEndian(uncompressedSize)
+        bytes.appendLittleEndian(windowSize)
+        bytes += [byte, bitCount, 0, 0]
+    }
+}
