@@ -333,7 +333,8 @@ struct FetchTable<Read, Bytes> {
         var end: UInt64 = 0
         for chunk in ordered {
             if let first = result.last?.first, first.key.blob == chunk.key.blob,
-                chunk.offset <= end, max(end, chunk.end) - first.offset <= limit
+                chunk.offset <= end,
+                max(end, chunk.end) - first.offset <= limit
                     || (chunk.offset == first.offset && chunk.end == end)
             {
                 result[result.count - 1].append(chunk)

@@ -85,7 +85,8 @@ package final class CheckpointBuilder: @unchecked Sendable {
         if let last = spans.last {
             let place = places.last { $0.boundary.uncompressedOffset <= offset }
             let start = place?.boundary.uncompressedOffset.bytes ?? 0
-            if end - last.content.lowerBound > spanSize, start > last.content.lowerBound, let place {
+            if end - last.content.lowerBound > spanSize, start > last.content.lowerBound, let place
+            {
                 close(spans.count - 1)
                 begin(at: place, piece: offset.bytes)
             }
@@ -188,10 +189,8 @@ package final class CheckpointBuilder: @unchecked Sendable {
         {
             places.removeFirst(first)
         }
-        if marks.count > 64, let first = marks.firstIndex(where: { $0.content >= oldest }), first > 32
-        {
-            marks.removeFirst(first)
-        }
+        let firstMark = marks.firstIndex { $0.content >= oldest } ?? 0
+        if firstMark > 32 { marks.removeFirst(firstMark) }
         var needed = places.first?.boundary.compressedByte.bytes ?? tail.end
         if let index = openWindows.first { needed = min(needed, spans[index].stored.lowerBound) }
         tail.drop(before: needed)

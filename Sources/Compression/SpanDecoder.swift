@@ -41,26 +41,46 @@ package final class SpanDecoder {
                     + " \(checkpoint.bitCount) bits"
             )
         }
-        var position = Self.contentOffset
-        // The oldest byte that may be repeated.
-        var start = position - window.byteCount
+        let position = Self.contentOffset
+        let start = position - window.byteCount
         unsafe window.withUnsafeBytes { window in
             unsafe UnsafeMutableRawBufferPointer(rebasing: memory[start..<position])
                 .copyMemory(from: window)
         }
-        var rest = unsafe stored
         decoder.restart(skippedBits: (8 - checkpoint.bitCount) & 7)
-        if checkpoint.bitCount > 0 {
-            // Too few bits for anything but an empty block's header: nothing is written.
-            var byte = checkpoint.byte
-            let room = unsafe UnsafeMutableRawBufferPointer(rebasing: memory[start...])
-            var place = position - start
-            let (_, status) = unsafe withUnsafeBytes(of: &byte) { byte in
-                unsafe decoder.decode(byte, into: room, at: &place)
-            }
-            if case .failed(let fault) = status { throw Self.corrupt(fault, at: 0) }
-            position = start + place
+        if checkpoint.bitCount > 0 { try unsafe takeBits(of: checkpoint, into: memory) }
+        try unsafe decode(stored, into: memory, from: position, windowStart: start)
+    }
+
+    /// Gives the decoder the bits that the first block has in the byte before the span.
+    ///
+    /// They are too few for anything but a block's header: nothing is written.
+    private func takeBits(
+        of checkpoint: Checkpoint,
+        into memory: UnsafeMutableRawBufferPointer
+    ) throws(ContentError) {
+        var byte = checkpoint.byte
+        var position = Self.contentOffset
+        let (_, status) = unsafe withUnsafeBytes(of: &byte) { byte in
+            unsafe decoder.decode(byte, into: memory, at: &position)
         }
+        if case .failed(let fault) = status { throw Self.corrupt(fault, at: 0) }
+        guard position == Self.contentOffset else {
+            throw .corrupt("checkpoint is no block's start")
+        }
+    }
+
+    /// Fills the memory from the position on.
+    private func decode(
+        _ stored: UnsafeRawBufferPointer,
+        into memory: UnsafeMutableRawBufferPointer,
+        from first: Int,
+        windowStart: Int
+    ) throws(ContentError) {
+        var rest = unsafe stored
+        var position = first
+        // The oldest byte that may be repeated.
+        var start = windowStart
         while position < memory.count {
             let room = unsafe UnsafeMutableRawBufferPointer(rebasing: memory[start...])
             var place = position - start
@@ -69,16 +89,14 @@ package final class SpanDecoder {
             unsafe rest = UnsafeRawBufferPointer(rebasing: rest[consumed...])
             let missing = memory.count - position
             switch status {
-            case .outputFull, .blockBoundary: break
             case .failed(let fault): throw Self.corrupt(fault, at: stored.count - rest.count)
             case .needsInput where missing > 0:
                 throw .truncated("span ends \(missing) bytes of content early")
-            case .needsInput: break
             case .streamEnd where missing > 0:
                 let end = stored.count - rest.count
                 try unsafe beginMember(&rest, at: end)
                 start = position
-            case .streamEnd: break
+            case .needsInput, .outputFull, .blockBoundary, .streamEnd: break
             }
         }
     }

@@ -346,7 +346,9 @@ extension ConvertedLayer {
     fileprivate var annotatedBlob: Descriptor {
         var blob = metadataBlob ?? blob
         blob.annotations[LayerKey.annotation] = key?.oci
-        if metadataBlob != nil { blob.annotations[NydusAnnotation.reference] = self.blob.digest.oci }
+        if metadataBlob != nil {
+            blob.annotations[NydusAnnotation.reference] = self.blob.digest.oci
+        }
         return blob
     }
 }

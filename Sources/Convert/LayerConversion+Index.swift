@@ -185,7 +185,9 @@ struct PieceList: ChunkOutput {
         var span = 0
         var used: Int?
         for piece in pieces {
-            guard let place = piece.place, viewEnd + UInt64(piece.size) < 1 << 44 else { return nil }
+            guard let place = piece.place, viewEnd + UInt64(piece.size) < 1 << 44 else {
+                return nil
+            }
             var chunk = Chunk(
                 digest: piece.digest,
                 compressedOffset: CompressedOffset(place.bytes),
@@ -195,7 +197,9 @@ struct PieceList: ChunkOutput {
             )
             if !isPlain {
                 guard !spans.isEmpty else { return nil }
-                while span + 1 < spans.count, spans[span + 1].firstPiece <= place.bytes { span += 1 }
+                while span + 1 < spans.count, spans[span + 1].firstPiece <= place.bytes {
+                    span += 1
+                }
                 if used != span { result.append(spans[span]) }
                 used = span
                 guard let record = result.spans.last,

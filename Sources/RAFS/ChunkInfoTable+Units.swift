@@ -180,17 +180,21 @@ extension BlobFeatures {
 ///
 /// Checked where it is used: what it names may be out of bounds.
 package struct SpanRecord: Hashable, Sendable {
-    /// Where the span's bytes begin in the layer as it is stored, and how many there are.
+    /// Where the span's bytes begin in the layer as it is stored.
     package var compressedOffset: CompressedOffset
+    /// How many bytes there are.
     package var compressedSize: UInt32
-    /// Where its content begins in the uncompressed layer, and how much is decoded.
+    /// Where its content begins in the uncompressed layer.
     package var uncompressedOffset: UncompressedOffset
+    /// How much content is decoded, in bytes.
     package var uncompressedSize: UInt32
-    /// Where its window begins among the windows, and its size: 0 or 32 KiB.
+    /// Where its window begins among the windows.
     package var windowOffset: UInt64
+    /// The window's size: 0 or 32 KiB.
     package var windowSize: UInt32
-    /// The byte before the span, and how many of its bits, the highest, begin the first block.
+    /// The byte before the span.
     package var byte: UInt8
+    /// How many bits of that byte, the highest, begin the first block.
     package var bitCount: UInt8
 
     /// A record of the values.

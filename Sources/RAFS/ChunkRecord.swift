@@ -18,8 +18,8 @@ package struct ChunkRecord: Hashable, Sendable {
         self.fileOffset = fileOffset
     }
 
-    /// Whether the chunk may be a batch's member, whose stored place the table does not tell: its
-    /// compressed size is 0. So may be that of a chunk in a span.
+    /// Whether the chunk may be a batch's member: then the table does not tell its stored place, and
+    /// its compressed size is 0.
     package var isBatched: Bool { chunk.compressedSize == 0 }
 
     /// The size of a record on disk, in bytes.

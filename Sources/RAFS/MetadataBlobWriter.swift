@@ -45,31 +45,19 @@ package struct MetadataBlobWriter {
         ]
         if !layer.spans.isEmpty { features.insert(.zran) }
         self.features = features
-        var toc = BlobTOC()
-        guard !layer.chunks.isEmpty else {
-            location = ChunkInfoLocation(
-                compressor: .none,
-                offset: 0,
-                compressedSize: 0,
-                uncompressedSize: 0
-            )
-            append(toc)
-            return
-        }
         var table = ChunkInfoTable.encodeV2(layer.chunks)
         let spanOffset = table.count
         for span in layer.spans { span.encode(into: &table) }
-        let plain = try ZstdBuffer.compress(table, level: Self.level).count
+        let plainSize = try ZstdBuffer.compress(table, level: Self.level).count
         table += layer.windows
-        let stored = try ZstdBuffer.compress(table, level: Self.level)
-        storedWindows = max(0, stored.count - plain)
-        let location = ChunkInfoLocation(
+        let stored = table.isEmpty ? [] : try ZstdBuffer.compress(table, level: Self.level)
+        storedWindows = layer.windows.isEmpty ? 0 : max(0, stored.count - plainSize)
+        location = ChunkInfoLocation(
             compressor: .zstd,
             offset: 0,
             compressedSize: UInt64(stored.count),
             uncompressedSize: UInt64(table.count)
         )
-        self.location = location
         var header = ChunkInfoTable.header(
             count: layer.chunks.count,
             features: features,
@@ -80,6 +68,18 @@ package struct MetadataBlobWriter {
             header.storeLittleEndian(UInt64(table.count - spanOffset), at: 48)
             header.storeLittleEndian(UInt32(layer.spans.count), at: 56)
         }
+        var toc = BlobTOC()
+        if !layer.chunks.isEmpty { append(table, stored: stored, header, &toc) }
+        append(toc)
+    }
+
+    /// Appends the chunk-info table and its header.
+    private mutating func append(
+        _ table: [UInt8],
+        stored: [UInt8],
+        _ header: [UInt8],
+        _ toc: inout BlobTOC
+    ) {
         bytes = stored + header
         // One tar header describes table and header together.
         bytes += BlobTarHeader.encode(name: BlobTOC.Name.chunkInfo, size: UInt64(bytes.count))
@@ -101,7 +101,6 @@ package struct MetadataBlobWriter {
                 uncompressedSize: UInt64(header.count)
             ),
         ]
-        append(toc)
     }
 
     private mutating func append(_ toc: BlobTOC) {

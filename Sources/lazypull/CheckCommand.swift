@@ -27,7 +27,8 @@ enum CheckCommand {
         name: "check",
         summary: "Verify a converted image, or compare it with its source",
         options: [
-            against, dump, SharedOptions.platform, SharedOptions.layers, SharedOptions.indexDirectory,
+            against, dump, SharedOptions.platform, SharedOptions.layers,
+            SharedOptions.indexDirectory,
         ] + RegistryOptions.all + LimitOptions.all + [
             SharedOptions.threads, SharedOptions.quiet, SharedOptions.output,
         ],

@@ -43,8 +43,8 @@ enum ConversionText {
         text += " digests \(share(UInt64(chunks) * 32, of: source))\n"
         for layer in report.layers {
             guard let reason = layer.storedBecause else { continue }
-            text += "layer \(layer.source.digest): stored again, \(ByteCount.text(layer.blob.size)):"
-            text += " \(reason)\n"
+            let size = ByteCount.text(layer.blob.size)
+            text += "layer \(layer.source.digest): stored again, \(size): \(reason)\n"
         }
         return text
     }

@@ -97,7 +97,8 @@ enum ConvertCommand {
         summary: "Turn an OCI image into one that can be mounted lazily",
         options: [
             format, SharedOptions.platform, allPlatforms, keepOriginal, spanSize, mergeIndex,
-            indexDirectory, chunkSize, compressor, compressionLevel, chunkDictionary, buildCache, prefetchFiles, workDirectory, strict,
+            indexDirectory, chunkSize, compressor, compressionLevel, chunkDictionary, buildCache,
+            prefetchFiles, workDirectory, strict,
         ] + RegistryOptions.all + LimitOptions.all + [
             SharedOptions.threads,
             SharedOptions.quiet, SharedOptions.output,
@@ -130,30 +131,7 @@ enum ConvertCommand {
             announce: { reporter.note(ConversionText.text($0)) }
         )
         let start = CurrentProcess.monotonicNanoseconds
-        let index: Descriptor?
-        let reports: [ConversionReport]
-        do {
-            if arguments.has(keepOriginal) || arguments.has(mergeIndex)
-                || (arguments.has(allPlatforms) && !isIndexing(arguments))
-            {
-                let report = try conversion.runIndex(
-                    allPlatforms: arguments.has(allPlatforms),
-                    keepsOriginals: arguments.has(keepOriginal) || arguments.has(mergeIndex)
-                ) { reporter.update($0) }
-                (index, reports) = (report.index, report.images)
-            } else if isIndexing(arguments) {
-                index = nil
-                reports = try conversion.runAttached(
-                    allPlatforms: arguments.has(allPlatforms),
-                    copiesImages: arguments.operands.count > 1
-                ) { reporter.update($0) }
-            } else {
-                (index, reports) = (nil, [try conversion.run { reporter.update($0) }])
-            }
-        } catch {
-            reporter.abandon()
-            throw error
-        }
+        let (index, reports) = try run(conversion, arguments, reporter)
         reporter.finish()
         try warn(reports.flatMap(\.warnings))
         let seconds = Double(CurrentProcess.monotonicNanoseconds - start) / 1e9
@@ -163,6 +141,39 @@ enum ConvertCommand {
             json: ConversionText.json(index, reports, seconds: seconds)
         )
         return .done
+    }
+
+    /// Does what the options ask for.
+    ///
+    /// - Returns: the index that was written, if one was, and what was made of each image.
+    private static func run(
+        _ conversion: Conversion,
+        _ arguments: ParsedArguments,
+        _ reporter: ProgressReporter
+    ) throws -> (index: Descriptor?, images: [ConversionReport]) {
+        let isIndexing = isIndexing(arguments)
+        let keepsOriginals = arguments.has(keepOriginal) || arguments.has(mergeIndex)
+        let allPlatforms = arguments.has(allPlatforms)
+        do {
+            if keepsOriginals || (allPlatforms && !isIndexing) {
+                let report = try conversion.runIndex(
+                    allPlatforms: allPlatforms,
+                    keepsOriginals: keepsOriginals
+                ) { reporter.update($0) }
+                return (report.index, report.images)
+            }
+            guard isIndexing else {
+                return (nil, [try conversion.run { reporter.update($0) }])
+            }
+            let reports = try conversion.runAttached(
+                allPlatforms: allPlatforms,
+                copiesImages: arguments.operands.count > 1
+            ) { reporter.update($0) }
+            return (nil, reports)
+        } catch {
+            reporter.abandon()
+            throw error
+        }
     }
 
     private static func isIndexing(_ arguments: ParsedArguments) -> Bool {
@@ -193,7 +204,8 @@ enum ConvertCommand {
         where arguments.has(option) {
             throw UsageError("--\(option.name) does not go with --format zran")
         }
-        if arguments.has(indexDirectory), arguments.operands.count > 1 || arguments.has(mergeIndex) {
+        if arguments.has(indexDirectory), arguments.operands.count > 1 || arguments.has(mergeIndex)
+        {
             throw UsageError("--index-dir goes neither with TARGET nor with --merge-index")
         }
         switch try target(arguments) {

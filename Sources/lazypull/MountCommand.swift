@@ -65,7 +65,8 @@ enum MountCommand {
 
     /// What a configuration file may give defaults of: what is not about one image or one call.
     private static let configurable =
-        LimitOptions.ofTrees + [cacheDirectory, SharedOptions.indexDirectory] + ReadOptions.all + RegistryOptions.all
+        LimitOptions.ofTrees + [cacheDirectory, SharedOptions.indexDirectory] + ReadOptions.all
+        + RegistryOptions.all
         + [logFile, LogOptions.level, LogOptions.format]
 
     /// The log the options ask for.

@@ -51,7 +51,9 @@ struct CheckpointBuilderTests {
             _ input: inout BufferedStream<CheckpointStream<TrickleStream>>
         ) throws -> [UInt8] {
             var bytes = [UInt8](repeating: 0, count: count)
-            let done = try unsafe bytes.withUnsafeMutableBytes { try unsafe input.readFully(into: $0) }
+            let done = try unsafe bytes.withUnsafeMutableBytes {
+                try unsafe input.readFully(into: $0)
+            }
             return Array(bytes[..<done])
         }
 
@@ -114,7 +116,9 @@ struct CheckpointBuilderTests {
             let range = Int(span.content.lowerBound)..<Int(span.content.upperBound)
             // With the window as it was kept, zeros and all.
             #expect(content == Array(layer.content[range]))
-            #expect([0, Checkpoint.windowSize].contains(span.window.count) || range.lowerBound < 32768)
+            #expect(
+                [0, Checkpoint.windowSize].contains(span.window.count) || range.lowerBound < 32768
+            )
         }
         for piece in layer.pieces {
             let span = try #require(
@@ -139,7 +143,9 @@ struct CheckpointBuilderTests {
             lookAhead: 5000,
             seed: 1
         )
-        #expect((layer.content.count / 220_000...layer.content.count / 150_000) ~= layer.spans.count)
+        #expect(
+            (layer.content.count / 220_000...layer.content.count / 150_000) ~= layer.spans.count
+        )
         // They share a block at most, which is small here.
         for (span, next) in zip(layer.spans, layer.spans.dropFirst()) {
             #expect(span.content.count <= 200_000)

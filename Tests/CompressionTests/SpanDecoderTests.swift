@@ -177,6 +177,8 @@ struct SpanDecoderTests {
             }
         }
         layer.stored = good
-        #expect(try layer.decode(decoder, from: layer.places[0], 900) == Array(layer.content[..<900]))
+        #expect(
+            try layer.decode(decoder, from: layer.places[0], 900) == Array(layer.content[..<900])
+        )
     }
 }
