@@ -10,6 +10,7 @@ package struct ZstdDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
     private let decompressor: FrameDecompressor
     private var isInsideFrame = false
     private var isAtStart = true
+    private let frames: FrameList?
 
     /// How many bytes of content were given out so far.
     package private(set) var uncompressedOffset = UncompressedOffset(0)
@@ -20,7 +21,13 @@ package struct ZstdDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
     ///   - source: zstd frames and nothing else; read on demand, to its end.
     ///   - windowLogMaximum: the largest window that is accepted, as a power of two: 10...31. The
     ///     decoder keeps a window in memory; 27 (128 MiB) is what `zstd -d` accepts unasked.
-    package init(_ source: consuming Source, windowLogMaximum: Int32 = 27) {
+    ///   - frames: is told of every frame.
+    package init(
+        _ source: consuming Source,
+        windowLogMaximum: Int32 = 27,
+        frames: FrameList? = nil
+    ) {
+        self.frames = frames
         input = BufferedStream(source)
         decompressor = FrameDecompressor(windowLogMaximum: windowLogMaximum)
     }
@@ -82,6 +89,7 @@ package struct ZstdDecoder<Source: ByteStream & ~Copyable>: ~Copyable, ByteStrea
         }
         if code == 0 {
             isInsideFrame = false
+            frames?.endFrame(stored: compressedOffset, content: uncompressedOffset)
         } else if produced == 0, consumed == 0 {
             guard available == 0 else { throw corrupt("zstd data makes no progress") }
             throw truncated("ends inside a zstd frame")

@@ -36,18 +36,18 @@ extension LayerConversion {
             return try store(layer, diffID: diffID, because: "it is smaller than an index over it")
         }
         var watch = Stopwatch()
-        let builder = CheckpointBuilder(spanSize: options.spanSize ?? 0)
+        let spanSize = options.spanSize ?? 0
+        let builder = CheckpointBuilder(spanSize: spanSize)
+        let frames = FrameList()
         let stream = try LayerStream(
             source.openBlob(layer),
             layer: layer,
             diffID: diffID,
             progress: meter.bytes,
-            checkpoints: builder
+            checkpoints: builder,
+            frames: frames
         )
         let compression = stream.compression
-        guard compression != .zstd else {
-            return try store(layer, diffID: diffID, because: "zstd is not read from the middle")
-        }
         var chunker = LayerChunker(
             output: PieceList(builder),
             workers: workers,
@@ -64,9 +64,18 @@ extension LayerConversion {
         let (pieces, addresses) = try chunker.finish()
         contents.tree.mapChunks { addresses[Int($0.index)] }
         times.read = watch.lap() &- times.wait
-        let spans = compression == .gzip ? builder.finish() : []
-        guard let chunks = pieces.chunks(in: spans, isPlain: compression == .none) else {
-            return try store(layer, diffID: diffID, because: "parts of it are not at a stretch")
+        let chunks: LayerChunks? =
+            switch compression {
+            case .none: pieces.chunks()
+            case .gzip: pieces.chunks(in: builder.finish())
+            case .zstd: pieces.chunks(in: frames, limit: spanSize)
+            }
+        guard let chunks else {
+            let reason =
+                compression == .zstd
+                ? "its zstd frames are no parts that can be read alone"
+                : "it has sparse files, or no place to begin reading for 16 MiB"
+            return try store(layer, diffID: diffID, because: reason)
         }
         var indexed = try store(chunks, of: layer, compression, tree: contents.tree)
         indexed.warnings = contents.warnings
@@ -101,7 +110,7 @@ extension LayerConversion {
                 id: layer.digest.hex,
                 chunkCount: UInt32(chunks.chunks.count),
                 chunkSize: options.chunkSize,
-                compressor: compression == .none ? .none : .gzip,
+                compressor: compression.compressor,
                 digester: .sha256,
                 features: writer.features,
                 compressedSize: layer.size,
@@ -121,144 +130,33 @@ extension LayerConversion {
         indexed.metadataBlob = blob
         indexed.index = LayerIndexSize(
             compression: compression,
-            spanCount: chunks.spans.count,
+            spanCount: chunks.unitCount,
             windowBytes: writer.storedWindows
         )
         return indexed
     }
 }
 
-/// The distinct chunks of a layer that stay where they are, as they come.
-struct PieceList: ChunkOutput {
-    private struct Piece {
-        var digest: Digest
-        var size: UInt32
-        var place: UncompressedOffset?
-    }
-
-    private let builder: CheckpointBuilder
-    private var pieces: [Piece] = []
-
-    /// No chunks yet.
-    ///
-    /// - Parameter builder: is told of all pieces of content.
-    init(_ builder: CheckpointBuilder) {
-        self.builder = builder
-    }
-
-    mutating func prepare(forPieceAt place: UncompressedOffset?, size: Int) {
-        if let place { builder.add(pieceAt: place, size: size) }
-    }
-
-    mutating func append(
-        stored: RawSpan,
-        digest: Digest,
-        contentSize: UInt32
-    ) throws(ContentError) -> UInt32 {
-        try append(stored: stored, digest: digest, contentSize: contentSize, place: nil)
-    }
-
-    mutating func append(
-        stored: RawSpan,
-        digest: Digest,
-        contentSize: UInt32,
-        place: UncompressedOffset?
-    ) throws(ContentError) -> UInt32 {
-        let index = UInt32(truncatingIfNeeded: pieces.count)
-        guard index <= BootstrapFormat.maximumChunkIndex else {
-            throw ContentError(.limitExceeded, "a layer has at most 2^24 chunks")
+extension LayerCompression {
+    /// The word for it of RAFS.
+    fileprivate var compressor: Compressor {
+        switch self {
+        case .none: .none
+        case .gzip: .gzip
+        case .zstd: .zstd
         }
-        pieces.append(Piece(digest: digest, size: contentSize, place: place))
-        return index
-    }
-
-    /// The chunks and the spans that they are in.
-    ///
-    /// - Parameters:
-    ///   - spans: those of the whole layer; those without a chunk are left out.
-    ///   - isPlain: whether the layer is stored as it is.
-    /// - Returns: nil if a chunk is in no span that a reader accepts.
-    func chunks(in spans: [LayerSpan], isPlain: Bool) -> LayerChunks? {
-        var result = LayerChunks(chunks: [], spans: [], windows: [])
-        result.chunks.reserveCapacity(pieces.count)
-        var viewEnd: UInt64 = 0
-        var span = 0
-        var used: Int?
-        for piece in pieces {
-            guard let place = piece.place, viewEnd + UInt64(piece.size) < 1 << 44 else {
-                return nil
-            }
-            var chunk = Chunk(
-                digest: piece.digest,
-                compressedOffset: CompressedOffset(place.bytes),
-                compressedSize: piece.size,
-                uncompressedOffset: UncompressedOffset(viewEnd),
-                uncompressedSize: piece.size
-            )
-            if !isPlain {
-                guard !spans.isEmpty else { return nil }
-                while span + 1 < spans.count, spans[span + 1].firstPiece <= place.bytes {
-                    span += 1
-                }
-                if used != span { result.append(spans[span]) }
-                used = span
-                guard let record = result.spans.last,
-                    chunk.move(into: record, number: result.spans.count - 1, at: place)
-                else { return nil }
-            }
-            result.chunks.append(chunk)
-            viewEnd += UInt64(piece.size).roundedUp(toMultipleOf: Chunk.alignment)
-        }
-        return result
     }
 }
 
 extension LayerChunks {
-    /// Appends a span with its window.
-    fileprivate mutating func append(_ span: LayerSpan) {
-        let missing = span.window.isEmpty ? 0 : Checkpoint.windowSize - span.window.count
-        spans.append(
-            SpanRecord(
-                compressed: (
-                    CompressedOffset(span.stored.lowerBound), UInt32(clamping: span.stored.count)
-                ),
-                uncompressed: (
-                    UncompressedOffset(span.content.lowerBound),
-                    UInt32(clamping: span.content.count)
-                ),
-                window: (
-                    span.window.isEmpty ? 0 : UInt64(windows.count),
-                    UInt32(span.window.count + missing)
-                ),
-                byte: span.checkpoint.byte,
-                bitCount: UInt8(span.checkpoint.bitCount)
-            )
-        )
-        windows += repeatElement(0, count: missing)
-        windows += span.window
-    }
-}
-
-extension Chunk {
-    /// Makes this a chunk of a span.
-    ///
-    /// - Returns: false if no reader would accept it there.
-    fileprivate mutating func move(
-        into span: SpanRecord,
-        number: Int,
-        at place: UncompressedOffset
-    ) -> Bool {
-        guard place >= span.uncompressedOffset,
-            place.bytes - span.uncompressedOffset.bytes <= UInt64(UInt32.max),
-            span.compressedOffset.bytes + UInt64(span.compressedSize) < 1 << 40
-        else { return false }
-        compressedOffset = span.compressedOffset
-        compressedSize = span.compressedSize
-        batch = BatchPlace(
-            offset: UInt32(place.bytes - span.uncompressedOffset.bytes),
-            size: span.uncompressedSize,
-            checkpoint: UInt32(number)
-        )
-        return isPlausible(maximumSize: BootstrapFormat.maximumChunkSize)
+    /// How many spans or batches there are.
+    fileprivate var unitCount: Int {
+        var count = spans.count
+        var last: Chunk?
+        for chunk in chunks where chunk.batch != nil && chunk.batch?.checkpoint == nil {
+            if last?.sharesUnit(with: chunk) != true { count += 1 }
+            last = chunk
+        }
+        return count
     }
 }

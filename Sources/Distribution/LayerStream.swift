@@ -26,13 +26,15 @@ package struct LayerStream: ~Copyable, ByteStream {
     ///   - diffID: the digest of the tar, from the image's configuration.
     ///   - progress: counts stored bytes as they are read.
     ///   - checkpoints: sees a gzip layer pass.
+    ///   - frames: sees a zstd layer pass.
     /// - Throws: `ContentError` if the layer is no tar, or its first bytes cannot be read.
     package init(
         _ stored: consuming AnyByteStream,
         layer: Descriptor,
         diffID: Digest,
         progress: ByteCounter? = nil,
-        checkpoints: CheckpointBuilder? = nil
+        checkpoints: CheckpointBuilder? = nil,
+        frames: FrameList? = nil
     ) throws(ContentError) {
         let object = "layer \(layer.digest)"
         self.object = object
@@ -62,7 +64,7 @@ package struct LayerStream: ~Copyable, ByteStream {
             } else {
                 decoded = AnyByteStream(GzipDecoder(buffered))
             }
-        case .zstd: decoded = AnyByteStream(ZstdDecoder(buffered))
+        case .zstd: decoded = AnyByteStream(ZstdDecoder(buffered, frames: frames))
         }
         content = VerifyingStream(
             decoded,

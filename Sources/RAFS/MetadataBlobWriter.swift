@@ -5,9 +5,10 @@ package import Content
 
 /// Where the chunks of a layer of an ordinary image are.
 package struct LayerChunks: Sendable {
-    /// The chunks by index; `batch` names spans by their position in `spans`.
+    /// The chunks by index; `batch` names spans by their position in `spans`. Of chunks that are
+    /// not in spans, those stand together that are in one batch.
     package var chunks: [Chunk]
-    /// The spans; none where chunks are stored as they are.
+    /// The spans; none where chunks are stored as they are or in frames.
     package var spans: [SpanRecord]
     /// Their windows, one behind the other.
     package var windows: [UInt8]
@@ -44,9 +45,10 @@ package struct MetadataBlobWriter {
             .aligned, .chunkInfoV2, .separate, .hasTarHeader, .hasTOC, .capTarTOC,
         ]
         if !layer.spans.isEmpty { features.insert(.zran) }
+        let (infos, batches) = ChunkInfoTable.encodeV2(layer.chunks)
+        if !batches.isEmpty { features.insert(.batch) }
         self.features = features
-        var table = ChunkInfoTable.encodeV2(layer.chunks)
-        let spanOffset = table.count
+        var table = infos + batches
         for span in layer.spans { span.encode(into: &table) }
         let plainSize = try ZstdBuffer.compress(table, level: Self.level).count
         table += layer.windows
@@ -63,10 +65,11 @@ package struct MetadataBlobWriter {
             features: features,
             location: location
         )
-        if !layer.spans.isEmpty {
-            header.storeLittleEndian(UInt64(spanOffset), at: 40)
-            header.storeLittleEndian(UInt64(table.count - spanOffset), at: 48)
-            header.storeLittleEndian(UInt32(layer.spans.count), at: 56)
+        if table.count > infos.count {
+            let count = layer.spans.count + batches.count / UnitRecords.recordSize
+            header.storeLittleEndian(UInt64(infos.count), at: 40)
+            header.storeLittleEndian(UInt64(table.count - infos.count), at: 48)
+            header.storeLittleEndian(UInt32(count), at: 56)
         }
         var toc = BlobTOC()
         if !layer.chunks.isEmpty { append(table, stored: stored, header, &toc) }
@@ -111,23 +114,37 @@ package struct MetadataBlobWriter {
 }
 
 extension ChunkInfoTable {
-    /// The uncompressed V2 infos of chunks that are stored as they are, or in spans.
-    static func encodeV2(_ chunks: [Chunk]) -> [UInt8] {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(chunks.count * infoSizeV2)
+    /// The uncompressed V2 infos of chunks that are stored as they are, in spans or in batches, and
+    /// the records of those batches.
+    static func encodeV2(_ chunks: [Chunk]) -> (infos: [UInt8], batches: [UInt8]) {
+        var infos: [UInt8] = []
+        var batches: [UInt8] = []
+        var last: Chunk?
+        infos.reserveCapacity(chunks.count * infoSizeV2)
         for chunk in chunks {
-            let span = chunk.batch?.checkpoint
-            let flags = span == nil ? 0 : Flag.compressed | Flag.span
-            bytes.appendLittleEndian(
+            let isInBatch = chunk.batch != nil && chunk.batch?.checkpoint == nil
+            if isInBatch, last?.sharesUnit(with: chunk) != true {
+                batches.appendLittleEndian(chunk.compressedSize)
+                batches.appendLittleEndian(chunk.unitSize)
+                batches += repeatElement(0, count: UnitRecords.recordSize - 8)
+            }
+            last = chunk
+            let batch = UInt32(batches.count / UnitRecords.recordSize)
+            let unit = chunk.batch?.checkpoint ?? (isInBatch ? batch - 1 : 0)
+            let flags =
+                isInBatch
+                ? Flag.compressed | Flag.batch
+                : chunk.batch == nil ? 0 : Flag.compressed | Flag.span
+            infos.appendLittleEndian(
                 flags << 56 | UInt64(chunk.uncompressedSize - 1) << 32
                     | chunk.uncompressedOffset.bytes / Chunk.alignment
             )
-            bytes.appendLittleEndian(
-                UInt64(chunk.compressedSize) << 40 | chunk.compressedOffset.bytes
+            infos.appendLittleEndian(
+                (isInBatch ? 0 : UInt64(chunk.compressedSize)) << 40 | chunk.compressedOffset.bytes
             )
-            bytes.appendLittleEndian(UInt64(span ?? 0) << 32 | UInt64(chunk.unitOffset))
+            infos.appendLittleEndian(UInt64(unit) << 32 | UInt64(chunk.unitOffset))
         }
-        return bytes
+        return (infos, batches)
     }
 }
 

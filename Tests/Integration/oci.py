@@ -163,11 +163,23 @@ class Layout:
 
     def tags(self) -> dict[str, dict]:
         """The descriptors in index.json, by tag."""
-        return {entry["annotations"][REF_NAME]: entry for entry in self._index()["manifests"]}
+        return {
+            entry["annotations"][REF_NAME]: entry
+            for entry in self._index()["manifests"]
+            if REF_NAME in entry.get("annotations", {})
+        }
+
+    def untagged(self) -> list[dict]:
+        """The descriptors in index.json without a tag: of what refers to others."""
+        return [
+            entry
+            for entry in self._index()["manifests"]
+            if REF_NAME not in entry.get("annotations", {})
+        ]
 
     def set_tag(self, tag: str, descriptor: dict) -> None:
         """Makes `tag` name `descriptor`, and nothing else."""
-        others = [entry for name, entry in self.tags().items() if name != tag]
+        others = [entry for name, entry in self.tags().items() if name != tag] + self.untagged()
         self._write_index([*others, {**descriptor, "annotations": {REF_NAME: tag}}])
 
     def manifest(self, tag: str) -> dict:
