@@ -45,6 +45,13 @@ enum BlobTarget {
             require(index < table.count, "chunk \(index) of \(table.count)")
             require(chunk.compressedSize > 0 && chunk.uncompressedSize > 0, "an empty chunk")
             require(chunk.uncompressedOffset.bytes % 4096 == 0, "a chunk between two blocks")
+            require(chunk.isPlausible(maximumSize: 1 << 24), "a chunk outside of its unit")
+        }
+        for index: UInt32 in [0, 1, 2, 254, .max] {
+            try? table.withCheckpoint(index, in: bytes.rawSpan) { checkpoint, window in
+                require(0...7 ~= checkpoint.bitCount, "\(checkpoint.bitCount) bits of a byte")
+                require(window.byteCount <= Checkpoint.windowSize, "a window too large")
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ enum Target: String, CaseIterable {
     case layer
     case inflate
     case deflate
+    case spans
     case bootstrap
     case inodes
     case blob
@@ -32,6 +33,7 @@ enum Target: String, CaseIterable {
         case .layer: LayerTarget.run(bytes)
         case .inflate: InflateTarget.run(bytes)
         case .deflate: InflateTarget.runDeflated(bytes)
+        case .spans: SpanTarget.run(bytes)
         case .bootstrap: BootstrapTarget.run(bytes)
         case .inodes: BootstrapTarget.runPatches(bytes)
         case .blob: BlobTarget.run(bytes)

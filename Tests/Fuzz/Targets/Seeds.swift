@@ -42,6 +42,7 @@ enum Seeds {
             (.layer, layers()),
             (.inflate, streams()),
             (.deflate, programs()),
+            (.spans, spans()),
             (.bootstrap, [bootstrap]),
             (
                 .inodes,
@@ -128,6 +129,13 @@ enum Seeds {
         }
     }
 
+    /// A whole stream from its start, and programs that make gzip files.
+    private static func spans() -> [[UInt8]] {
+        let text = lines(40)
+        let head: [UInt8] = [0, 0, 0, 0, 0, UInt8(text.count >> 8), UInt8(text.count & 0xFF)]
+        return [head + Zlib.deflate(text)] + programs().map { [1] + $0 }
+    }
+
     private static func blobs() -> [[UInt8]] {
         var writer = BlobWriter(to: ArraySink(), chunkSize: 4096, compressor: .zstd)
         let chunk = [UInt8](repeating: 7, count: 20)
@@ -141,11 +149,31 @@ enum Seeds {
             }
             _ = try writer.finishChunks()
             let table = writer.chunkInfoFile
+            let firstChunk = writer.chunks[0]
             let blob = try writer.finish(bootstrap: [UInt8](repeating: 1, count: 64)).bytes
             // The second version of chunk infos, which this writer does not write.
             var second = table
             second[second.count - 4096 + 4] |= 4
-            return [blob, Array(blob.suffix(4096)), table, second]
+            let span = SpanRecord(
+                compressed: (CompressedOffset(10), 500),
+                uncompressed: (UncompressedOffset(0), 9000),
+                window: (0, 32 << 10),
+                byte: 0x61,
+                bitCount: 5
+            )
+            var inSpan = firstChunk
+            inSpan.batch = BatchPlace(offset: 512, size: 9000, checkpoint: 0)
+            (inSpan.compressedOffset, inSpan.compressedSize) = (CompressedOffset(10), 500)
+            let spans = try MetadataBlobWriter(
+                LayerChunks(
+                    chunks: [inSpan],
+                    spans: [span],
+                    windows: [UInt8](repeating: 1, count: 32 << 10)
+                )
+            )
+            let parts = BlobParts(MemoryBlob(spans.bytes))
+            let third = try parts.chunkInfoFile(at: spans.location)
+            return [blob, Array(blob.suffix(4096)), table, second, spans.bytes, third]
         } catch {
             return []
         }
