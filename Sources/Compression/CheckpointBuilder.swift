@@ -59,6 +59,8 @@ package final class CheckpointBuilder: @unchecked Sendable {
     // Of the last span: where its pieces end so far, and the first mark behind, if it was there.
     private var pieceEnd: UInt64 = 0
     private var endMark: Mark?
+    // A piece that was added before anything was read.
+    private var waitingPiece: UInt64?
     // Spans whose end is not known yet, with the ends of their content; in order.
     private var openEnds: [Int] = []
     // Spans whose windows were not looked at yet; in order.
@@ -92,6 +94,8 @@ package final class CheckpointBuilder: @unchecked Sendable {
             }
         } else if let place = places.last(where: { $0.boundary.uncompressedOffset <= offset }) {
             begin(at: place, piece: offset.bytes)
+        } else if waitingPiece == nil {
+            waitingPiece = offset.bytes
         }
         pieceEnd = max(pieceEnd, end)
         endMark = marks.first { $0.content >= pieceEnd }
@@ -160,6 +164,9 @@ package final class CheckpointBuilder: @unchecked Sendable {
             if isNear != true || isMember {
                 places.append(Place(boundary: boundary, window: isMember ? [] : window()))
             }
+        }
+        if let piece = waitingPiece, spans.isEmpty, let first = places.first {
+            begin(at: first, piece: piece)
         }
         probeWindows(isEnd: false)
         forget()
