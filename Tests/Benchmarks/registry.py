@@ -51,17 +51,26 @@ class BigFile:
     def __init__(self, lazypull: Lazypull, workspace: Workspace) -> None:
         self.lazypull = lazypull
         self.workspace = workspace
-        layout = oci.Layout.create(workspace / "big-layout")
-        write_image(layout)
-        self.image: ConvertedImage = lazypull.convert(layout.reference("source"), layout, "lazy")
-        (self.blob,) = self.image.data_layers
+        self.layout = oci.Layout.create(workspace / "big-layout")
+        write_image(self.layout)
+        image: ConvertedImage = lazypull.convert(
+            self.layout.reference("source"), self.layout, "lazy"
+        )
+        (blob,) = image.data_layers
+        self.digest = image.digest
+        self.blob = self.layout.blob_path(blob["digest"])
         self.frames = workspace / "frames.zst"
-        write_frames(self.image, self.frames)
+        write_frames(image, self.frames)
+
+    # What the tools make of what is served as the file's frames.
+    decoder = "zstd -dcq"
+    # How the image is mounted.
+    options: tuple[str, ...] = ()
 
     @contextmanager
     def served(self, link: Link | None) -> Iterator[str]:
         """The registry's address, through the link if there is one."""
-        words = {"blobs": self.image.layout.path / "blobs/sha256", "frames": self.frames}
+        words = {"blobs": self.layout.path / "blobs/sha256", "frames": self.frames}
         if link is None:
             server = Nginx(self.workspace, SERVER, **words)
             yield server.address
@@ -75,21 +84,23 @@ class BigFile:
     def warm(self) -> None:
         """Has the server's side in memory, and nothing of the client's."""
         kernel.drop_page_cache()
-        for path in (self.frames, self.image.layout.blob_path(self.blob["digest"])):
+        for path in {self.frames, self.blob}:
             subprocess.run(["cat", path], stdout=subprocess.DEVNULL, check=True)
 
-    def read(self, address: str, cache: Path, target: Path) -> Sample:
+    def read(
+        self, address: str, cache: Path, target: Path, command: tuple[str, ...] = ("cat", NAME)
+    ) -> Sample:
         """Through our mount, cold."""
         self.warm()
         target.mkdir()
-        name = f"{address}/{NAME}@{self.image.digest}"
-        with self.lazypull.mount(name, cache, target) as mounted:
-            return measure(["cat", NAME], View(mounted.path, mounted.process.pid))
+        name = f"{address}/{NAME}@{self.digest}"
+        with self.lazypull.mount(name, cache, target, *self.options) as mounted:
+            return measure([*command], View(mounted.path, mounted.process.pid))
 
     def pipe(self, address: str) -> Sample:
         """By the tools that do nothing else."""
         self.warm()
-        return measure(["sh", "-c", f"curl -sf http://{address}/frames | zstd -dcq"])
+        return measure(["sh", "-c", f"curl -sf http://{address}/frames | {self.decoder}"])
 
     def transfer(self, address: str) -> Sample:
         """Only from there to here."""
@@ -97,15 +108,49 @@ class BigFile:
         return measure(["curl", "-sf", f"http://{address}/frames"])
 
 
+class BigLayer(BigFile):
+    """An image with the file in a gzip layer, which stays as it is, and an index over it."""
+
+    decoder = "gzip -dc"
+
+    def __init__(self, lazypull: Lazypull, workspace: Workspace) -> None:
+        self.lazypull = lazypull
+        self.workspace = workspace
+        self.layout = oci.Layout.create(workspace / "layer-layout")
+        tar, layer = workspace / "layer.tar", workspace / "layer.gz"
+        write_tar(tar)
+        # As builders write a layer: one member, at the usual level.
+        subprocess.run(["sh", "-c", f"gzip -6n < {tar} > {layer}"], check=True)
+        described = {
+            "mediaType": oci.OCI.layer_type(oci.Compression.GZIP),
+            "digest": file_digest(layer),
+            "size": layer.stat().st_size,
+        }
+        config = oci.image_config([file_digest(tar)])
+        tar.unlink()
+        self.blob = self.frames = self.layout.blob_path(described["digest"])
+        layer.rename(self.blob)
+        self.layout.put_image("source", config, [described])
+        self.digest = self.layout.tags()["source"]["digest"]
+        indexes = workspace / "indexes"
+        self.options = ("--index-dir", str(indexes))
+        lazypull.run(
+            "convert", "--quiet", "--format", "zran", *self.options,
+            self.layout.reference("source"),
+        ).assert_done()  # fmt: skip
+
+    def read_page(self, address: str, cache: Path, target: Path) -> Sample:
+        """4 KiB from the middle of a cold file."""
+        page = ("dd", f"if={NAME}", "bs=4096", "count=1", "iflag=direct", "status=none",
+                f"skip={SIZE // 8192 + 77}")  # fmt: skip
+        return self.read(address, cache, target, page)
+
+
 def write_image(layout: oci.Layout) -> None:
     """An image whose only layer has the file."""
     path = layout.path / "layer"
-    with tarfile.open(path, "w") as tar, content() as stream:
-        member = tarfile.TarInfo(NAME)
-        member.size = SIZE
-        tar.addfile(member, stream)
-    digest = subprocess.run(["sha256sum", path], check=True, capture_output=True, text=True)
-    digest = "sha256:" + digest.stdout.split()[0]
+    write_tar(path)
+    digest = file_digest(path)
     layer = {
         "mediaType": oci.OCI.layer_type(oci.Compression.NONE),
         "digest": digest,
@@ -113,6 +158,20 @@ def write_image(layout: oci.Layout) -> None:
     }
     path.rename(layout.blob_path(digest))
     layout.put_image("source", oci.image_config([digest]), [layer])
+
+
+def write_tar(path: Path) -> None:
+    """A tar of the file."""
+    with tarfile.open(path, "w") as tar, content() as stream:
+        member = tarfile.TarInfo(NAME)
+        member.size = SIZE
+        tar.addfile(member, stream)
+
+
+def file_digest(path: Path) -> str:
+    """The digest of a file that need not fit into memory."""
+    digest = subprocess.run(["sha256sum", path], check=True, capture_output=True, text=True)
+    return "sha256:" + digest.stdout.split()[0]
 
 
 @contextmanager
