@@ -7,6 +7,9 @@ import RAFS
 
 /// Takes the distinct chunks of a layer, in the order in which its contents first need them.
 protocol ChunkOutput {
+    /// Whether it needs more of a chunk than its digest.
+    static var needsContent: Bool { get }
+
     /// Learns of a piece of content before it is read, whether it becomes a chunk or not.
     ///
     /// - Parameters:
@@ -39,6 +42,8 @@ protocol ChunkOutput {
 
 /// What holds where the contents are stored anew.
 extension ChunkOutput {
+    static var needsContent: Bool { true }
+
     mutating func prepare(forPieceAt place: UncompressedOffset?, size: Int) {}
 
     mutating func append(

@@ -48,22 +48,7 @@ extension LayerConversion {
             frames: frames
         )
         let compression = stream.compression
-        var chunker = LayerChunker(
-            output: PieceList(builder),
-            workers: workers,
-            chunkSize: Int(options.chunkSize),
-            runningLimit: 2 * options.threads + 2,
-            pieceLimit: options.limits.chunks,
-            isCompressing: false,
-            meter: meter
-        )
-        var contents = try readTree(stream, layer, into: &chunker)
-        try chunker.writeAll()
-        var times = chunker.times
-        let counts = chunker.counts
-        let (pieces, addresses) = try chunker.finish()
-        contents.tree.mapChunks { addresses[Int($0.index)] }
-        times.read = watch.lap() &- times.wait
+        let (pieces, contents) = try read(stream, layer, into: PieceList(builder))
         let chunks: LayerChunks? =
             switch compression {
             case .none: pieces.chunks()
@@ -79,9 +64,9 @@ extension LayerConversion {
         }
         var indexed = try store(chunks, of: layer, compression, tree: contents.tree)
         indexed.warnings = contents.warnings
-        indexed.pieces = counts
-        indexed.times = times
-        indexed.times.write = watch.lap()
+        indexed.pieces = contents.pieces
+        indexed.times = contents.times
+        indexed.times.write = watch.lap() &- contents.times.read &- contents.times.wait
         return indexed
     }
 

@@ -128,7 +128,7 @@ struct LayerConversion {
     }
 
     /// What was read of a layer, all of its chunks handed on.
-    private struct Contents {
+    struct Contents {
         /// The tree; chunk addresses of blob 0 are indexes of the output.
         var tree: FileTree
         var warnings: [String]
@@ -142,13 +142,22 @@ struct LayerConversion {
         diffID: Digest,
         into output: consuming Output
     ) throws -> (output: Output, contents: Contents) {
-        var watch = Stopwatch()
         let stream = try LayerStream(
             source.openBlob(layer),
             layer: layer,
             diffID: diffID,
             progress: meter.bytes
         )
+        return try read(stream, layer, into: output)
+    }
+
+    /// Reads a layer's tar to its end and hands its chunks to the output.
+    func read<Output: ChunkOutput>(
+        _ stream: consuming LayerStream,
+        _ layer: Descriptor,
+        into output: consuming Output
+    ) throws -> (output: Output, contents: Contents) {
+        var watch = Stopwatch()
         var chunker = LayerChunker(
             output: output,
             workers: workers,
@@ -156,6 +165,7 @@ struct LayerConversion {
             chunkSize: Int(options.chunkSize),
             runningLimit: 2 * options.threads + 2,
             pieceLimit: options.limits.chunks,
+            isCompressing: Output.needsContent,
             meter: meter
         )
         let layerTree = try readTree(stream, layer, into: &chunker)
@@ -212,7 +222,7 @@ struct LayerConversion {
         )
     }
 
-    func readTree(
+    private func readTree(
         _ stream: consuming LayerStream,
         _ layer: Descriptor,
         into chunker: inout LayerChunker<some ChunkOutput>

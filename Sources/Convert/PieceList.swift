@@ -12,6 +12,8 @@ struct PieceList: ChunkOutput {
         var place: UncompressedOffset?
     }
 
+    static var needsContent: Bool { false }
+
     private let builder: CheckpointBuilder
     private var pieces: [Piece] = []
 

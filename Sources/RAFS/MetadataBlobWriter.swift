@@ -5,8 +5,8 @@ package import Content
 
 /// Where the chunks of a layer of an ordinary image are.
 package struct LayerChunks: Sendable {
-    /// The chunks by index; `batch` names spans by their position in `spans`. Of chunks that are
-    /// not in spans, those stand together that are in one batch.
+    /// The chunks by index, those of one batch together; spans are named by their position in
+    /// `spans`.
     package var chunks: [Chunk]
     /// The spans; none where chunks are stored as they are or in frames.
     package var spans: [SpanRecord]
