@@ -318,6 +318,8 @@ extension LazyImages {
             guard (try? FileStatus(path: directory)) != nil else { continue }
             let image = try OCILayout(directory: directory, tag: nil).resolve()
             kept.formUnion(image.manifest.layers.map(\.digest))
+            // Those of another image, where its data is.
+            kept.formUnion(image.manifest.layers.compactMap(\.originalLayer))
         }
         try mounter.freeCache(keeping: kept)
     }

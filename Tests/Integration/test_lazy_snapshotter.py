@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import shutil
 import time
@@ -14,6 +15,7 @@ import rpc
 import oci
 from commands import Lazypull
 from node import CONTAINERD_16, CONTAINERD_17, CONTAINERD_21, Node, Release
+from rafs import ConvertedImage
 from scenarios import directory, file
 from services import Registry
 from test_node import busybox_image
@@ -28,17 +30,29 @@ RELEASES = [CONTAINERD_16, CONTAINERD_17, CONTAINERD_21]
 class LazyNode:
     """A node whose containerd has our snapshotter, with a converted image in a registry."""
 
-    def __init__(self, lazypull: Lazypull, workspace: Workspace, release: Release) -> None:
+    def __init__(
+        self, lazypull: Lazypull, workspace: Workspace, release: Release, form: str = "rafs"
+    ) -> None:
         layout = oci.Layout.create(workspace / "layout")
         busybox_image(layout, "pause", [file(b"pause")])
         busybox_image(
             layout, "source",
             [file(b"greeting", b"hello\n"), directory(b"d"), file(b"ballast", BALLAST)],
         )  # fmt: skip
-        self.image = lazypull.convert(layout.reference("source"), layout, "lazy")
         self.registry = Registry(workspace)
         self.pause = self.registry.push(layout, "pause")
         self.app = f"{self.registry.address}/app:lazy"
+        if form == "zran":
+            lazypull.run(
+                "convert", "--quiet", "--format", "zran", layout.reference("source")
+            ).assert_done()
+            (index,) = layout.untagged()
+            layout.set_tag("lazy", {name: index[name] for name in ("mediaType", "digest", "size")})
+            self.image = ConvertedImage(layout, "lazy")
+            # Where its data is; Debian's skopeo takes no artifacts, so the index goes by itself.
+            self.registry.push(layout, "source")
+        else:
+            self.image = lazypull.convert(layout.reference("source"), layout, "lazy")
         lazypull.run(
             "push", "--quiet", "--plain-http", self.image.reference, f"docker://{self.app}"
         ).assert_done()
@@ -95,6 +109,27 @@ def run(node: Node, image: str, name: str, script: str) -> str:
         container = pod.start(name, image, "/bin/sh", "-c", script)
         assert container.wait() == 0
         return container.output()
+
+
+@pytest.mark.parametrize("release", RELEASES[:2], ids=lambda release: release.suite)
+def test_a_container_starts_from_the_layers_of_an_image(
+    release: Release, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """By an index over it, which is pulled in its place: the layers themselves are not."""
+    lazy = LazyNode(lazypull, workspace, release, form="zran")
+    cri = lazy.node.cri()
+    cri.pull(lazy.pause)
+    image = cri.pull(lazy.app)
+    assert lazy.cached() == 0
+    script = "cat /greeting; echo x >/new; cat /new; stat -c %s /ballast; md5sum /ballast"
+    output = run(lazy.node, image, "app", script)
+    digest = hashlib.md5(BALLAST).hexdigest()
+    assert output == f"hello\nx\n{len(BALLAST)}\n{digest}  /ballast\n"
+    lazy.restart()
+    assert run(lazy.node, image, "again", "cat /greeting") == "hello\n"
+    cri.remove_image(image)
+    wait_until(lambda: lazy.cached() == 0, "the cache to be freed")
+    lazy.service.terminate()
 
 
 @pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.suite)
