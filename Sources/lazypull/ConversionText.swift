@@ -12,7 +12,7 @@ enum ConversionText {
         target: ImageName
     ) -> String {
         let lines = reports.map { report in
-            if report.layers.contains(where: { $0.index != nil }) { return indexText(report) }
+            if isIndex(report) { return indexText(report) }
             let stored = report.layers.reduce(report.bootstrap.size) { $0 &+ $1.blob.size }
             let chunks = report.layers.reduce(0) { $0 + $1.chunkCount }
             let known = report.layers.reduce(UInt64(0)) { $0 &+ $1.pieces.inDictionary.bytes }
@@ -22,11 +22,13 @@ enum ConversionText {
                 + " \(chunks) chunks, \(ByteCount.text(stored)) stored"
                 + (known > 0 ? ", \(ByteCount.text(known)) of content in the dictionary\n" : "\n")
         }
-        if index == nil, reports.contains(where: { $0.layers.contains { $0.index != nil } }) {
-            return lines.joined()
-        }
+        if index == nil, reports.contains(where: isIndex) { return lines.joined() }
         guard let index else { return "\(target) is \(lines.joined())" }
         return "\(target) is \(index.digest), an index with\n\(lines.joined())"
+    }
+
+    private static func isIndex(_ report: ConversionReport) -> Bool {
+        report.layers.contains { $0.index != nil || $0.storedBecause != nil }
     }
 
     /// What an index over an image costs, and the layers whose data it stores all the same.

@@ -85,9 +85,17 @@ def test_batches_are_fetched_once(
         assert mounted.statistics()["fetches"] < 60
 
 
+def test_the_referrer_of_an_image_is_found(
+    foreign: oci.Layout, expected: tree.Tree, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """Of the original, what `ref` says of it, which names it as its subject."""
+    lazypull.check(foreign.reference("latest")).assert_done()
+    with lazypull.mount(foreign.reference("latest"), workspace / "cache") as mounted:
+        tree.assert_same(expected, recorded.as_recorded(tree.read(mounted.path)))
+
+
 # What this version does not read, and the word for it in the message.
 REFUSALS = {
-    "latest": "not a converted image",
     "estargz": "not a converted image",
     "zstdchunked": "not a converted image",
 }
