@@ -100,8 +100,19 @@ struct LayerConversion {
         }
     }
 
+    /// Reads the layer and stores its data.
     func convertAnew(_ layer: Descriptor, diffID: Digest) throws -> ConvertedLayer {
-        let upload = try destination.makeBlob()
+        // A registry that loses an upload keeps nothing of it, nor do we: all is read again.
+        try destination.writeBlob { upload in
+            try convert(layer, diffID: diffID, into: upload)
+        }
+    }
+
+    private func convert(
+        _ layer: Descriptor,
+        diffID: Digest,
+        into upload: any BlobUpload
+    ) throws -> ConvertedLayer {
         let writer = BlobWriter(
             to: UploadSink(upload),
             chunkSize: options.chunkSize,

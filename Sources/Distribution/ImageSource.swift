@@ -175,10 +175,26 @@ extension ImageDestination {
     /// - Returns: its descriptor.
     /// - Throws: an error if it cannot be stored.
     package func putBlob(_ bytes: [UInt8], mediaType: MediaType) throws -> Descriptor {
-        let upload = try makeBlob()
-        try upload.write(bytes.rawSpan)
-        let (digest, size) = try upload.commit()
+        let (digest, size) = try writeBlob { upload in
+            try upload.write(bytes.rawSpan)
+            return try upload.commit()
+        }
         return Descriptor(mediaType: mediaType, digest: digest, size: size)
+    }
+
+    /// Writes a blob; from its beginning again where the destination has lost it on the way.
+    ///
+    /// - Parameter body: writes and commits all of it; called three times at most.
+    /// - Returns: what the body returns.
+    /// - Throws: what the body throws.
+    package func writeBlob<T>(_ body: (any BlobUpload) throws -> T) throws -> T {
+        for _ in 0..<2 {
+            let upload = try makeBlob()
+            do {
+                return try body(upload)
+            } catch  where upload.isLost {}
+        }
+        return try body(try makeBlob())
     }
 
     package func hasManifest(_ manifest: Descriptor, tag: String?) throws -> Bool { false }
@@ -239,4 +255,13 @@ package protocol BlobUpload: AnyObject, ByteSink {
     /// - Returns: the digest and size of what was written.
     /// - Throws: `ContentError` if it cannot be stored.
     func commit() throws(ContentError) -> (digest: Digest, size: UInt64)
+
+    /// Whether the destination has lost what was written: the blob may be written once more, to
+    /// another upload.
+    var isLost: Bool { get }
+}
+
+extension BlobUpload {
+    /// Files are not lost.
+    package var isLost: Bool { false }
 }

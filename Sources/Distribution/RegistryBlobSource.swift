@@ -54,7 +54,48 @@ final class RegistryBlobSource: BlobSource {
     ) throws(ContentError) -> BlobServers? {
         try check(offset, buffer.count)
         guard buffer.count > 0 else { return BlobServers() }
-        return try unsafe client.fetch(blob, at: offset.bytes, into: buffer)
+        let parts = RangeParts(count: buffer.count)
+        guard parts.count > 1 else {
+            return try unsafe client.fetch(blob, at: offset.bytes, into: buffer)
+        }
+        return try unsafe fetch(parts, at: offset.bytes, into: buffer)
+    }
+
+    /// Fetches the parts of a large range at once, in as many requests: one connection is slower
+    /// than most links, and than most storage behind registries.
+    private func fetch(
+        _ parts: RangeParts,
+        at offset: UInt64,
+        into buffer: UnsafeMutableRawBufferPointer
+    ) throws(ContentError) -> BlobServers? {
+        let target = unsafe SharedBuffer(bytes: buffer)
+        let (client, blob) = (client, blob)
+        let found: [BlobServers?]
+        do {
+            found = try inParallel(parts.count, threads: parts.count, name: "range") { index in
+                let range = parts[index]
+                let part = unsafe UnsafeMutableRawBufferPointer(rebasing: target.bytes[range])
+                let start = offset + UInt64(range.lowerBound)
+                return try unsafe client.fetch(blob, at: start, into: part)
+            }
+        } catch let error as ContentError {
+            throw error
+        } catch {
+            throw ContentError(.inputOutput, "\(error)")
+        }
+        var servers = BlobServers()
+        for part in found {
+            guard let part else { return nil }
+            for number in part.numbers { servers.insert(number) }
+        }
+        return servers
+    }
+
+    /// Where the parts of a range go, each to its own place.
+    @safe
+    private struct SharedBuffer: @unchecked Sendable {
+        // @unchecked: each thread writes to a part of its own, and all are waited for.
+        let bytes: UnsafeMutableRawBufferPointer
     }
 
     func openWhole() throws(ContentError) -> any WholeBlob {
@@ -71,6 +112,30 @@ final class RegistryBlobSource: BlobSource {
                 "blob \(blob.digest): \(count) bytes at offset \(offset), it has \(size)"
             )
         }
+    }
+}
+
+/// How a large range is cut into parts of about the same size.
+struct RangeParts {
+    /// How many there are; 1 for a range that is not large.
+    let count: Int
+    private let byteCount: Int
+
+    /// Ranges of fewer bytes stay whole: what is read ahead comes in several requests as it is.
+    private static let least = 2 << 20
+    /// The least that is worth a request, in bytes.
+    private static let partSize = 1 << 20
+    private static let limit = 4
+
+    /// - Parameter count: the range's bytes.
+    init(count: Int) {
+        byteCount = count
+        self.count = count < Self.least ? 1 : min(Self.limit, count / Self.partSize)
+    }
+
+    /// Which bytes of the range a part has.
+    subscript(_ index: Int) -> Range<Int> {
+        (byteCount * index / count)..<(byteCount * (index + 1) / count)
     }
 }
 

@@ -15,16 +15,10 @@ extension RegistryClient {
     /// - Throws: `ContentError` if that cannot be found out.
     func hasBlob(_ blob: Descriptor, at host: RegistryHost) throws(ContentError) -> Bool {
         try atHost(host, "blob \(blob.digest)") { (deadline) throws(HTTPError) in
-            var request = try request(.head, host, "blobs/\(blob.digest)")
-            request.deadline = deadline
-            let response = try exchange(
-                request,
-                at: host,
-                scopes: scopes("pull,push"),
-                expecting: [404]
-            ) { (request) throws(HTTPError) in try access.http.send(request) }
-            guard response.head.isSuccess else { return false }
-            return response.head["content-length"].map { $0 == "\(blob.size)" } ?? true
+            guard let head = try head("blobs/\(blob.digest)", at: host, deadline: deadline) else {
+                return false
+            }
+            return head["content-length"].map { $0 == "\(blob.size)" } ?? true
         }
     }
 
@@ -76,10 +70,12 @@ extension RegistryClient {
         ) { (host, deadline) throws(HTTPError) in
             var request = try request(.get, host, "blobs/\(blob.digest)")
             request.deadline = deadline
-            let body = try exchange(request, at: host, scopes: scopes("pull")) {
-                (request) throws(HTTPError) in
-                try access.http.send(request, limit: Int(Self.smallSize))
-            }.body
+            let body = try answer(
+                to: request,
+                at: host,
+                scopes: scopes("pull"),
+                limit: Int(Self.smallSize)
+            ).body
             let found = StreamingDigest.digest(of: body)
             guard found == blob.digest else {
                 throw HTTPError(

@@ -35,10 +35,12 @@ extension RegistryClient {
             var request = try request(.get, host, "manifests/\(name)")
             request.headers = [Self.accept]
             request.deadline = deadline
-            let response = try exchange(request, at: host, scopes: scopes("pull")) {
-                (request) throws(HTTPError) in
-                try access.http.send(request, limit: JSONValue.documentLimit)
-            }
+            let response = try answer(
+                to: request,
+                at: host,
+                scopes: scopes("pull"),
+                limit: JSONValue.documentLimit
+            )
             let found = StreamingDigest.digest(of: response.body)
             // Of a mirror or of the registry: the next one is asked.
             let told = response.head["docker-content-digest"].flatMap { Digest(oci: $0) }
@@ -84,17 +86,13 @@ extension RegistryClient {
     /// - Throws: `ContentError` if that cannot be found out.
     func findManifest(_ name: String, at host: RegistryHost) throws(ContentError) -> Digest? {
         try atHost(host, "manifest \(name)") { (deadline) throws(HTTPError) in
-            var request = try request(.head, host, "manifests/\(name)")
-            request.headers = [Self.accept]
-            request.deadline = deadline
-            let response = try exchange(
-                request,
+            let head = try head(
+                "manifests/\(name)",
                 at: host,
-                scopes: scopes("pull,push"),
-                expecting: [404]
-            ) { (request) throws(HTTPError) in try access.http.send(request) }
-            guard response.head.isSuccess else { return nil }
-            return response.head["docker-content-digest"].flatMap { Digest(oci: $0) }
+                headers: [Self.accept],
+                deadline: deadline
+            )
+            return head?["docker-content-digest"].flatMap { Digest(oci: $0) }
         }
     }
 
@@ -119,9 +117,7 @@ extension RegistryClient {
             request.headers = [HTTPHeader("Content-Type", mediaType.text)]
             request.body = HTTPBody(bytes)
             request.deadline = deadline
-            return try exchange(request, at: host, scopes: scopes("pull,push")) {
-                (request) throws(HTTPError) in try access.http.send(request)
-            }.head
+            return try answer(to: request, at: host, scopes: scopes("pull,push")).head
         }
         let digest = StreamingDigest.digest(of: bytes)
         if let told = head["docker-content-digest"].flatMap({ Digest(oci: $0) }), told != digest {

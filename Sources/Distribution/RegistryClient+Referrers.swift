@@ -5,9 +5,6 @@ import HTTP
 import OCI
 
 extension RegistryClient {
-    /// The most pages of a list, which may go round in circles.
-    private static let pageLimit = 100
-
     /// The manifests that name this one as their subject.
     ///
     /// Where a registry has no list of them, they are in an index under a tag made of the digest
@@ -19,42 +16,15 @@ extension RegistryClient {
     func referrers(of digest: Digest) throws(ContentError) -> [Descriptor] {
         let object = "referrers of \(digest)"
         var result: [Descriptor] = []
-        var next: String?
-        for _ in 0..<Self.pageLimit {
-            let page = try ask(.pull, object) { (host, deadline) throws(HTTPError) in
-                var request = try request(.get, host, "referrers/\(digest)")
-                if let link = next {
-                    guard let url = request.url.resolving(link),
-                        url.origin == request.url.origin
-                    else { throw HTTPError(.malformed, "a next page on another host") }
-                    request.url = url
-                }
-                request.headers = [HTTPHeader("Accept", MediaType.index.text)]
-                request.deadline = deadline
-                return try exchange(
-                    request,
-                    at: host,
-                    scopes: scopes("pull"),
-                    expecting: [400, 404, 405]
-                ) { (request) throws(HTTPError) in
-                    try access.http.send(request, limit: JSONValue.documentLimit)
-                }
-            }
-            guard page.head.isSuccess else { return try taggedReferrers(of: digest) }
-            result += try Index(parsing: page.body, document: object).manifests
-            guard let link = page.head["link"].flatMap(Self.nextPage) else { return result }
-            next = link
+        let isListed = try forEachPage(
+            of: "referrers/\(digest)",
+            object,
+            accepting: [HTTPHeader("Accept", MediaType.index.text)],
+            expecting: [400, 404, 405]
+        ) { body throws(ContentError) in
+            result += try Index(parsing: body, document: object).manifests
         }
-        throw ContentError(.limitExceeded, "\(place): \(object): over \(Self.pageLimit) pages")
-    }
-
-    /// `<address>; rel="next"`.
-    static func nextPage(_ link: String) -> String? {
-        let parts = link.split(separator: ";").map { $0.drop { $0 == " " } }
-        guard let target = parts.first, target.hasPrefix("<"), target.hasSuffix(">"),
-            parts.dropFirst().contains(where: { $0 == "rel=\"next\"" || $0 == "rel=next" })
-        else { return nil }
-        return String(target.dropFirst().dropLast())
+        return isListed ? result : try taggedReferrers(of: digest)
     }
 
     /// The tag under which referrers are listed where the registry has no list.

@@ -67,7 +67,13 @@ final class RegistryReader: ImageDocuments, Sendable {
 
     func findRoot() throws(ContentError) -> Descriptor {
         if let known = root.withLock({ $0 }) { return known }
-        let document = try client.manifest(reference.manifestName, reference.digest)
+        let document: RegistryDocument
+        do throws(ContentError) {
+            document = try client.manifest(reference.manifestName, reference.digest)
+        } catch {
+            guard error.kind == .notFound, reference.digest == nil else { throw error }
+            throw client.namingTags(error)
+        }
         keep(document)
         root.withLock { $0 = document.descriptor }
         return document.descriptor

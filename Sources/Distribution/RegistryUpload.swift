@@ -30,6 +30,8 @@ final class RegistryUpload: BlobUpload {
         sender?.stop()
     }
 
+    private(set) var isLost = false
+
     func write(_ bytes: RawSpan) throws(ContentError) {
         digest.update(bytes)
         size &+= UInt64(bytes.byteCount)
@@ -37,7 +39,9 @@ final class RegistryUpload: BlobUpload {
         while done < bytes.byteCount {
             if filling.room == 0 {
                 let sender = try startedSender()
-                filling = try sender.exchange(filling)
+                filling = try noting(sender) { () throws(ContentError) in
+                    try sender.exchange(filling)
+                }
             }
             let count = min(filling.room, bytes.byteCount - done)
             filling.append(bytes.extracting(done..<done + count))
@@ -61,10 +65,25 @@ final class RegistryUpload: BlobUpload {
             try sendWhole(found)
             return (found, size)
         }
-        if filling.count > 0 { _ = try sender.exchange(filling) }
-        try sender.finish().finish(found, size: size, nil)
+        try noting(sender) { () throws(ContentError) in
+            if filling.count > 0 { _ = try sender.exchange(filling) }
+            try sender.finish().finish(found, size: size, nil)
+        }
         self.sender = nil
         return (found, size)
+    }
+
+    /// Takes note of whether the registry has lost the upload, if the body fails.
+    private func noting<T>(
+        _ sender: ChunkSender,
+        _ body: () throws(ContentError) -> T
+    ) throws(ContentError) -> T {
+        do throws(ContentError) {
+            return try body()
+        } catch {
+            isLost = sender.isLost
+            throw error
+        }
     }
 
     private func sendWhole(_ found: Digest) throws(ContentError) {
@@ -72,7 +91,12 @@ final class RegistryUpload: BlobUpload {
         guard try !client.hasBlob(blob, at: host),
             case .session(let session) = try UploadSession.begin(client, at: host)
         else { return }
-        try session.finish(found, size: size, filling)
+        do throws(ContentError) {
+            try session.finish(found, size: size, filling)
+        } catch {
+            isLost = session.isLost
+            throw error
+        }
     }
 }
 
@@ -147,6 +171,9 @@ private final class ChunkSender: Sendable {
             return state.session.map { .success($0) } ?? .failure(.corrupt("no upload"))
         }.get()
     }
+
+    /// Whether the registry has lost the upload; asked after a failure.
+    var isLost: Bool { state.update { $0.session?.isLost ?? false } }
 
     /// Lets the thread go once nothing is left to be sent.
     func stop() {

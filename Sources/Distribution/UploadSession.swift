@@ -2,6 +2,7 @@
 
 import Content
 import HTTP
+import Log
 import OCI
 
 /// A blob on its way into a registry, in chunks (distribution-spec, "Pushing a blob in chunks").
@@ -25,6 +26,8 @@ final class UploadSession: @unchecked Sendable {
     private var location: URL
     /// How many bytes the registry has.
     private var offset: UInt64 = 0
+    /// Whether the registry knows the upload no more; what was sent is to be sent anew.
+    private(set) var isLost = false
 
     /// How long a registry may be silent while it puts a blob in its place, in seconds: it may
     /// read all of it again.
@@ -62,9 +65,7 @@ final class UploadSession: @unchecked Sendable {
             }
             request.body = HTTPBody([])
             request.deadline = deadline
-            let head = try client.exchange(request, at: host, scopes: scopes) {
-                (request) throws(HTTPError) in try client.access.http.send(request)
-            }.head
+            let head = try client.answer(to: request, at: host, scopes: scopes).head
             if head.status == 201, mounting != nil { return .mounted }
             let location = try target(of: head, request)
             return .session(UploadSession(client, host, location))
@@ -90,19 +91,30 @@ final class UploadSession: @unchecked Sendable {
     }
 
     private func exchange(_ request: HTTPRequest) throws(HTTPError) -> HTTPHead {
-        let client = client
         do throws(HTTPError) {
-            return try client.exchange(request, at: host, scopes: scopes) {
-                (request) throws(HTTPError) in try client.access.http.send(request)
-            }.head
+            return try client.answer(to: request, at: host, scopes: scopes).head
         } catch {
-            guard error.kind == .status(404) else { throw error }
-            // To ask again does not help, to begin anew does.
-            var lost = error
-            lost.kind = .cancelled
-            lost.cause = "the registry has lost the upload (\(error.cause))"
-            throw lost
+            // 404: unknown; 416: another offset than the one it told.
+            guard [.status(404), .status(416)].contains(error.kind) else { throw error }
+            throw lost(error.cause, error.request)
         }
+    }
+
+    /// To ask again does not help, to begin anew does.
+    private func lost(_ cause: String, _ request: String) -> HTTPError {
+        isLost = true
+        client.access.log.info(
+            "upload lost",
+            [
+                "registry": client.registry, "repository": client.repository, "bytes": offset,
+                "cause": cause,
+            ]
+        )
+        return HTTPError(
+            .cancelled,
+            "the registry has lost the upload (\(cause))",
+            request: request
+        )
     }
 
     /// Sends the next chunk.
@@ -140,11 +152,7 @@ final class UploadSession: @unchecked Sendable {
         let last = head["range"]?.split(separator: "-").last.flatMap { UInt64($0) } ?? 0
         let found = last == 0 ? range.lowerBound : last + 1
         guard range.contains(found) else {
-            throw HTTPError(
-                .malformed,
-                "the registry has \(found) bytes of the upload, expected \(range)",
-                request: "\(request)"
-            )
+            throw lost("it has \(found) bytes, expected \(range)", "\(request)")
         }
         offset = found
         if head["location"] != nil { location = try Self.target(of: head, request) }
@@ -159,8 +167,11 @@ final class UploadSession: @unchecked Sendable {
     /// - Throws: `ContentError` if the registry does not take it.
     func finish(_ digest: Digest, size: UInt64, _ body: HTTPBody?) throws(ContentError) {
         var hasFailed = false
-        try client.atHost(host, "blob \(digest)") { (_) throws(HTTPError) in
-            if hasFailed, try isThere(digest) { return }
+        try client.atHost(host, "blob \(digest)") { (deadline) throws(HTTPError) in
+            // An end of which no answer came may have been reached all the same.
+            if hasFailed, try client.head("blobs/\(digest)", at: host, deadline: deadline) != nil {
+                return
+            }
             guard let url = location.adding(["digest": digest.oci]) else {
                 throw HTTPError(.malformed, "the upload's Location is no address")
             }
@@ -175,14 +186,5 @@ final class UploadSession: @unchecked Sendable {
                 throw error
             }
         }
-    }
-
-    /// Whether an end of which no answer came was reached all the same.
-    private func isThere(_ digest: Digest) throws(HTTPError) -> Bool {
-        let client = client
-        let request = try client.request(.head, host, "blobs/\(digest)")
-        return try client.exchange(request, at: host, scopes: scopes, expecting: [404]) {
-            (request) throws(HTTPError) in try client.access.http.send(request)
-        }.head.isSuccess
     }
 }

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from workspace import LIMIT
+
 USER = "tester"
 PASSWORD = "p4ssw0rd-never-shown"
 FAULTS = ["reset", "stall", "truncate", "corrupt", "429", "500", "503"]
@@ -33,6 +35,8 @@ class Fault:
     method: str
     path: str
     times: int
+    # How many pass unharmed before.
+    after: int = 0
 
     def matches(self, method: str, path: str) -> bool:
         return self.times > 0 and method == self.method and re.search(self.path, path) is not None
@@ -63,6 +67,10 @@ class Behaviour:
     refuses_mounts: bool = False
     # Whether GET …/referrers/ is answered, from what was put through here.
     lists_referrers: bool = False
+    # Whether lists of tags come one by one.
+    pages_tags: bool = False
+    # Ranges are answered once so many requests for them are here.
+    gathering: threading.Barrier | None = None
     faults: list[Fault] = field(default_factory=list)
     # How long a stall lasts, in seconds, and how long a body takes to come with the fault `slow`.
     stall: float = 5.0
@@ -107,9 +115,11 @@ class Gateway:
         self._server.server_close()
         self._thread.join()
 
-    def fault(self, kind: str, method: str, path: str, times: int = 1) -> None:
-        """Lets the next requests of that kind fail."""
-        self.behaviour.faults.append(Fault(kind, method, path, times))
+    def fault(
+        self, kind: str, method: str, path: str, times: int = 1, after: int = 0
+    ) -> None:
+        """Lets the next requests of that kind fail, or those after them."""
+        self.behaviour.faults.append(Fault(kind, method, path, times, after))
 
     def wait(self, seconds: float) -> bool:
         """Passes time; true if the gateway is being closed meanwhile."""
@@ -119,9 +129,13 @@ class Gateway:
         """The fault that a request meets, if any; it is then used up."""
         with self._lock:
             for fault in self.behaviour.faults:
-                if fault.matches(method, path):
-                    fault.times -= 1
-                    return fault.kind
+                if not fault.matches(method, path):
+                    continue
+                if fault.after > 0:
+                    fault.after -= 1
+                    continue
+                fault.times -= 1
+                return fault.kind
         return None
 
     def note(self, seen: Seen) -> None:
@@ -174,6 +188,10 @@ class _Handler(BaseHTTPRequestHandler):
             store = gateway.address.replace("127.0.0.1", "localhost")
             target = f"http://{store}/signed{path.path}?{query}"
             return self._answer(307, b"", {"Location": target})
+        if behaviour.pages_tags and path.path.endswith("/tags/list"):
+            return self._list_tags(path.path, parse_qs(path.query))
+        if behaviour.gathering and self.headers.get("Range"):
+            self._gather(behaviour.gathering)
         self._forward(body)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
@@ -217,9 +235,44 @@ class _Handler(BaseHTTPRequestHandler):
         }
         self._answer(200, json.dumps(index).encode(), headers)
 
+    def _list_tags(self, path: str, query: dict[str, list[str]]) -> None:
+        if fault := self.server_gateway.take_fault(self.command, path):
+            return self._answer(int(fault), b'{"errors":[{"code":"TROUBLE"}]}')
+        status, content = self._ask("GET", path)
+        document = json.loads(content)
+        page = int(query.get("page", ["0"])[0])
+        tags = sorted(document.get("tags") or [])
+        headers = {"Content-Type": "application/json"}
+        if page + 1 < len(tags):
+            headers["Link"] = f'<{path}?page={page + 1}>; rel="next"'
+        document["tags"] = tags[page : page + 1]
+        self._answer(status, json.dumps(document).encode(), headers)
+
+    def _gather(self, gathering: threading.Barrier) -> None:
+        """Waits until enough requests are here; once they were, for none any more."""
+        try:
+            gathering.wait(LIMIT)
+        except threading.BrokenBarrierError:
+            assert self.server_gateway.behaviour.gathering is None, "requests come one by one"
+        self.server_gateway.behaviour.gathering = None
+
+    def _ask(self, method: str, path: str) -> tuple[int, bytes]:
+        """Asks the registry something on the gateway's own behalf."""
+        connection = http.client.HTTPConnection(self.server_gateway.upstream, timeout=LIMIT)
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
     def _forward(self, body: bytes) -> None:
         gateway = self.server_gateway
         fault = gateway.take_fault(self.command, self.path)
+        if fault == "lost":
+            # The registry forgets the upload; what it says of it then is its own answer.
+            self._ask("DELETE", self.path)
+            return self._answer(*self._ask("GET", self.path))
         if fault in ("429", "500", "503"):
             headers = {"Retry-After": "1"} if fault == "429" else {}
             body = b'{"errors":[{"code":"TROUBLE","message":"by the test"}]}'

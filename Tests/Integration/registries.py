@@ -83,11 +83,13 @@ class Stored:
         return random.Random(number).randbytes(self.size)
 
 
-def store(lazypull: Lazypull, registry: Registry, count: int, size: int) -> Stored:
+def store(
+    lazypull: Lazypull, registry: Registry, count: int, size: int, *options: str
+) -> Stored:
     """Converts an image of `files_stack`, and pushes it."""
     layout = oci.Layout.create(lazypull.workspace / "stored")
     files_stack(count, size).write(layout, "source")
-    image = lazypull.convert(layout.reference("source"), layout, "lazy")
+    image = lazypull.convert(layout.reference("source"), layout, "lazy", *options)
     target = f"docker://{registry.address}/app:lazy"
     lazypull.run("push", "--quiet", image.reference, target).assert_done()
     return Stored(registry, layout, image, size)
