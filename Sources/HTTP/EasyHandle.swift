@@ -16,8 +16,11 @@ final class EasyHandle {
 
     /// Milliseconds to find a host and to agree on a connection.
     private static let connectMilliseconds = 15_000
-    /// Bytes read at once: libcurl's own limit.
-    private static let readSize = 512 << 10
+    /// Bytes read at once.
+    ///
+    /// Each transfer has a buffer of so many: from 512 KiB on malloc gave its pages back after every
+    /// request, and the kernel cleared new ones for the next.
+    private static let readSize = 128 << 10
 
     /// A transfer that is ready to be added.
     ///
