@@ -51,6 +51,10 @@ final class FileStorage: CacheStorage {
         }
     }
 
+    /// Tells the process's files apart, also those that are gone: their addresses come again.
+    let number: UInt64
+    private static let lastNumber = Atomic<UInt64>(0)
+
     private let path: String
     private let pool: DescriptorPool
     private let identity: Identity
@@ -86,6 +90,7 @@ final class FileStorage: CacheStorage {
         _ reader: StorageReader? = nil
     ) throws(SystemError) {
         identity = try Identity(file, path)
+        number = Self.lastNumber.wrappingAdd(1, ordering: .relaxed).newValue
         self.path = path
         self.pool = pool
         self.reader = reader

@@ -25,14 +25,15 @@ final class StorageReader: @unchecked Sendable {
 
     fileprivate struct Block {
         var phase = Phase.free
-        var file: ObjectIdentifier?
+        /// The file's number.
+        var file: UInt64 = 0
         /// What it holds, in bytes of the file.
         var range: Range<UInt64> = 0..<0
         var isStale = false
         var users = 0
         var lastUse: UInt64 = 0
 
-        func holds(_ place: UInt64, of file: ObjectIdentifier) -> Bool {
+        func holds(_ place: UInt64, of file: UInt64) -> Bool {
             phase != .free && self.file == file && !isStale && range.contains(place)
         }
     }
@@ -123,16 +124,15 @@ final class StorageReader: @unchecked Sendable {
         onWait: () -> Void
     ) -> Int {
         guard usedBlocks.load(ordering: .relaxed) > 0 else { return 0 }
-        let identity = ObjectIdentifier(file)
         var done = 0
         while done < buffer.count {
             let place = offset &+ UInt64(done)
             let limit = buffer.count - done
-            var found = state.update { $0.use(place, limit, of: identity) }
+            var found = state.update { $0.use(place, limit, of: file.number) }
             if case .loading = found {
                 onWait()
                 found = state.wait { state in
-                    let found = state.use(place, limit, of: identity)
+                    let found = state.use(place, limit, of: file.number)
                     if case .loading = found { return nil }
                     return found
                 }
@@ -152,10 +152,9 @@ final class StorageReader: @unchecked Sendable {
     /// A part of a file was written, and nothing says so yet.
     func invalidate(_ file: FileStorage, _ range: Range<UInt64>) {
         guard usedBlocks.load(ordering: .sequentiallyConsistent) > 0 else { return }
-        let identity = ObjectIdentifier(file)
         state.update { state in
             for index in state.blocks.indices
-            where state.blocks[index].file == identity
+            where state.blocks[index].file == file.number
                 && state.blocks[index].range.overlaps(range)
             {
                 state.blocks[index].isStale = true
@@ -193,7 +192,7 @@ final class StorageReader: @unchecked Sendable {
         }
         state.blocks[block] = Block(
             phase: .loading,
-            file: ObjectIdentifier(request.file),
+            file: request.file.number,
             range: request.range
         )
         return .load(request, block: block)
@@ -234,10 +233,10 @@ extension StorageReader.State {
     fileprivate mutating func use(
         _ place: UInt64,
         _ limit: Int,
-        of file: ObjectIdentifier
+        of file: UInt64
     ) -> StorageReader.Lookup {
         // A reader that is there already needs nobody to read ahead.
-        queue.removeAll { ObjectIdentifier($0.file) == file && $0.range.contains(place) }
+        queue.removeAll { $0.file.number == file && $0.range.contains(place) }
         guard let index = blocks.firstIndex(where: { $0.holds(place, of: file) }) else {
             return .missing
         }

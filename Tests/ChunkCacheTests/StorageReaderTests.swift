@@ -17,8 +17,9 @@ struct StorageReaderTests {
         let reader: StorageReader
         let file: FileStorage
         private let path: String
+        private let isOwner: Bool
 
-        init(byteCount: UInt64) throws {
+        init(byteCount: UInt64, _ others: StorageReader? = nil) throws {
             // Not /tmp, which may be memory, past which nothing is read.
             var template = Array("/var/tmp/lazypull-storage-XXXXXX".utf8CString)
             let number = unsafe mkstemp(&template)
@@ -26,12 +27,13 @@ struct StorageReaderTests {
             path = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
             let opened = OwnedDescriptor(owning: number)
             try opened.truncate(to: byteCount, path)
-            reader = try StorageReader()
+            isOwner = others == nil
+            reader = try others ?? StorageReader()
             file = try FileStorage(opened, path, DescriptorPool(limit: 8), reader)
         }
 
         deinit {
-            reader.close()
+            if isOwner { reader.close() }
             _ = unsafe unlink(path)
         }
 
@@ -106,6 +108,22 @@ struct StorageReaderTests {
         }
         #expect(copied == 4096)
         #expect(bytes.allSatisfy { $0 == 2 })
+    }
+
+    @Test func aFileThatIsGoneIsNotTakenForANewOne() throws {
+        let reader = try StorageReader()
+        defer { reader.close() }
+        for round in 0..<100 {
+            // Objects of one size: the new one often has the old one's address.
+            let fixture = try Fixture(byteCount: 4096, reader)
+            var bytes = [UInt8](repeating: 0, count: 4096)
+            let copied = unsafe bytes.withUnsafeMutableBytes {
+                unsafe reader.copy(into: $0, at: 0, of: fixture.file, onWait: {})
+            }
+            #expect(copied == 0, "round \(round)")
+            reader.readAhead(fixture.file, 0..<4096)
+            reader.waitUntilIdle()
+        }
     }
 
     /// Writers fill a file place by place and say so only afterwards, as bits do; readers that
