@@ -82,6 +82,61 @@ int clinux_receive_descriptor(int socket) {
     return descriptor;
 }
 
+// The macros of cmsg(3) work on an aligned buffer.
+union one_descriptor {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+ssize_t clinux_send_message(int socket, const void *bytes, size_t size, int descriptor) {
+    struct iovec part = {(void *)bytes, size};
+    union one_descriptor control = {0};
+    struct msghdr message = {0};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    if (descriptor >= 0) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof control.bytes;
+        struct cmsghdr *first = CMSG_FIRSTHDR(&message);
+        first->cmsg_level = SOL_SOCKET;
+        first->cmsg_type = SCM_RIGHTS;
+        first->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(first), &descriptor, sizeof descriptor);
+    }
+    return sendmsg(socket, &message, MSG_NOSIGNAL);
+}
+
+ssize_t clinux_receive_message(
+    int socket, void *bytes, size_t size, int *descriptor, int *truncated
+) {
+    struct iovec part = {bytes, size};
+    union one_descriptor control = {0};
+    struct msghdr message = {0};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.bytes;
+    message.msg_controllen = sizeof control.bytes;
+    *descriptor = -1;
+    ssize_t count = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    if (count == -1) return -1;
+    *truncated = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
+    struct cmsghdr *first = CMSG_FIRSTHDR(&message);
+    if (first && first->cmsg_level == SOL_SOCKET && first->cmsg_type == SCM_RIGHTS
+        && first->cmsg_len == CMSG_LEN(sizeof(int)))
+        memcpy(descriptor, CMSG_DATA(first), sizeof *descriptor);
+    return count;
+}
+
+int clinux_peer_user(int socket, uid_t *user) {
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == -1) return -1;
+    *user = peer.uid;
+    return 0;
+}
+
+int clinux_close_from(int first) { return (int)syscall(SYS_close_range, first, ~0U, 0); }
+
 char **clinux_environment(void) { return environ; }
 
 int clinux_configure_lookup(const char *database, const char *services) {

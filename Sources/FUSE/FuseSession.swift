@@ -3,6 +3,7 @@
 import CFuse
 import Glibc
 package import Linux
+import Synchronization
 
 /// One mount's conversation with the kernel.
 ///
@@ -18,11 +19,13 @@ package final class FuseSession: @unchecked Sendable {
     let parked = ParkedRequests()
     /// Who looks for the next request.
     let watch = SessionWatch()
-    private var handle: OpaquePointer?
-    private let record: SessionRecord
+    private(set) var handle: OpaquePointer?
+    let record: SessionRecord
     private let ended: EventFlag
     /// The descriptor of /dev/fuse; libfuse's session closes it.
     let descriptor: Int32
+    /// Whether answers are thrown away: while the kept INIT is processed.
+    let isSilent = Atomic(false)
 
     /// The most bytes that one read asks for; what the kernel and workers agree on.
     static let largestRead = 1 << 20
@@ -75,6 +78,29 @@ package final class FuseSession: @unchecked Sendable {
         )
     }
 
+    /// Takes over a mount that another process served; requests wait until workers serve it.
+    ///
+    /// What that process received and did not answer comes again after `resendRequests`.
+    ///
+    /// - Parameters:
+    ///   - filesystem: what is served: the same nodes with the same numbers.
+    ///   - device: the mount's descriptor of /dev/fuse, which nobody else reads any more.
+    ///   - initRequest: the INIT request that the kernel sent on it, as `keptInitRequest` was.
+    /// - Throws: `SystemError`: EPROTO if that is no INIT request.
+    package init(
+        _ filesystem: any FuseFilesystem,
+        takingOver device: consuming OwnedDescriptor,
+        initRequest: [UInt8]
+    ) throws(SystemError) {
+        self.filesystem = filesystem
+        numbers = NodeNumbers(root: filesystem.rootNode)
+        ended = try EventFlag()
+        record = SessionRecord(allowsIDMapping: CurrentProcess.isRoot)
+        descriptor = device.number
+        try open(device)
+        try replay(initRequest)
+    }
+
     /// The type that the mount table shows for mounts of ours.
     package static let typeName = "fuse.lazypull"
 
@@ -103,6 +129,10 @@ package final class FuseSession: @unchecked Sendable {
                 let session = unsafe Unmanaged<FuseSession>.fromOpaque(context)
                 unsafe session._withUnsafeGuaranteedRef {
                     unsafe $0.record.add(reply: parts, count: count)
+                }
+                // The kernel has had its answer to INIT, from the process before.
+                if unsafe session._withUnsafeGuaranteedRef({ $0.isSilent.load(ordering: .relaxed) }) {
+                    return unsafe FuseSession.byteCount(parts, count)
                 }
             }
             return unsafe Glibc.writev(number, parts, count)

@@ -86,6 +86,30 @@ final class SessionRecord: Sendable {
         }
     }
 
+    /// Whether bytes are an INIT request with a body as this program's kernels send it: libfuse reads
+    /// it without knowing where it ends.
+    static func isInitRequest(_ bytes: [UInt8]) -> Bool {
+        // fuse_init_in has 64 bytes since version 7.36, and 16 before.
+        guard [requestHeaderSize + 16, requestHeaderSize + 64].contains(bytes.count) else {
+            return false
+        }
+        let words = unsafe bytes.withUnsafeBytes { bytes in
+            [0, 4, requestHeaderSize, requestHeaderSize + InitFlags.place].map {
+                unsafe bytes.loadUnaligned(fromByteOffset: $0, as: UInt32.self)
+            }
+        }
+        let isExtended = words[3] & UInt32(InitFlags.extended) != 0
+        return words[0] == bytes.count && words[1] == initOpcode && words[2] == 7
+            && (!isExtended || bytes.count > requestHeaderSize + 16)
+    }
+
+    /// Whether bytes are an answer to INIT that grants something.
+    static func isInitReply(_ bytes: [UInt8]) -> Bool {
+        // fuse_out_header: length, error; the body of fuse_init_out begins after 16 bytes.
+        guard bytes.count > 16 else { return false }
+        return bytes[4..<8].allSatisfy { $0 == 0 }
+    }
+
     /// What the kernel offers in an INIT request: `flags`, and `flags2` above them.
     private static func offers(of request: [UInt8]) -> UInt64 {
         func word(_ place: Int) -> UInt64 {

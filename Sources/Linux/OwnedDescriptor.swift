@@ -39,6 +39,22 @@ package struct OwnedDescriptor: ~Copyable {
         )
     }
 
+    /// Another descriptor for what a descriptor is open on (F_DUPFD_CLOEXEC).
+    ///
+    /// - Parameters:
+    ///   - number: the descriptor.
+    ///   - object: what it is open on, for the error.
+    /// - Returns: the other one, never inherited by other programs.
+    /// - Throws: `SystemError` if the process has no descriptor left.
+    package static func duplicate(
+        of number: Int32,
+        _ object: @autoclosure () -> String
+    ) throws(SystemError) -> OwnedDescriptor {
+        OwnedDescriptor(
+            owning: try retryingOnInterrupt("dup", object()) { clinux_duplicate(number) }
+        )
+    }
+
     /// Reads at the descriptor's own position.
     ///
     /// - Parameters:

@@ -42,6 +42,8 @@ static inline int clinux_openat(int directory, const char *path, int flags, mode
 // fcntl is variadic.
 static inline int clinux_set_close_on_exec(int fd) { return fcntl(fd, F_SETFD, FD_CLOEXEC); }
 
+static inline int clinux_duplicate(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 0); }
+
 // A mutable global.
 char **clinux_environment(void);
 
@@ -89,6 +91,15 @@ int clinux_set_thread_name(pthread_t thread, const char *name);
 int clinux_allowed_processors(void);
 // errno is set, and -1 returned, as by a system call.
 int clinux_receive_descriptor(int socket);
+// One message with at most one descriptor beside it, -1 for none.
+ssize_t clinux_send_message(int socket, const void *bytes, size_t size, int descriptor);
+// `truncated` tells that the message was longer, or had more descriptors, which are closed.
+ssize_t clinux_receive_message(
+    int socket, void *bytes, size_t size, int *descriptor, int *truncated
+);
+// The user at the other end of a unix socket.
+int clinux_peer_user(int socket, uid_t *user);
+int clinux_close_from(int first);
 int clinux_open_directory_same_mount(int directory, const char *name);
 ssize_t clinux_read_uncached(int fd, void *buffer, size_t size, off_t offset);
 int clinux_o_direct(void);
