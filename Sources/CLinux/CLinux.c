@@ -135,6 +135,8 @@ int clinux_peer_user(int socket, uid_t *user) {
     return 0;
 }
 
+int clinux_accept(int socket) { return accept4(socket, NULL, NULL, SOCK_CLOEXEC); }
+
 int clinux_close_from(int first) { return (int)syscall(SYS_close_range, first, ~0U, 0); }
 
 char **clinux_environment(void) { return environ; }

@@ -100,6 +100,7 @@ ssize_t clinux_receive_message(
 // The user at the other end of a unix socket.
 int clinux_peer_user(int socket, uid_t *user);
 int clinux_close_from(int first);
+int clinux_accept(int socket);
 int clinux_open_directory_same_mount(int directory, const char *name);
 ssize_t clinux_read_uncached(int fd, void *buffer, size_t size, off_t offset);
 int clinux_o_direct(void);

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CLinux
+import Glibc
+
+/// The process that keeps a service's descriptors while the service is away.
+///
+/// It has one thread and does as little as possible, so that nothing ends it: it takes descriptors
+/// in, gives them out, and lets those go whose mount has ended. It ends when it has none and nobody
+/// is connected.
+package struct DescriptorHolder: ~Copyable {
+    private let listener: OwnedDescriptor
+    private var clients: [HolderConnection] = []
+    private var kept: [StoredDescriptor] = []
+
+    /// What a service passes to the process that it starts: the socket to listen on.
+    package static let inheritedDescriptor: Int32 = 3
+    /// How long it stays without anything to keep, in milliseconds: a service that is restarted is
+    /// back by then.
+    private static let idleTime: Int32 = 5_000
+    /// One service, and what an administrator does by hand.
+    private static let clientLimit = 16
+
+    /// A holder that has nothing.
+    ///
+    /// - Parameter listener: a listening socket of sequenced packets.
+    package init(listening listener: consuming OwnedDescriptor) {
+        self.listener = listener
+    }
+
+    /// Serves until there is nothing to keep and nobody connected.
+    ///
+    /// - Throws: `SystemError` if it cannot wait any more.
+    package consuming func run() throws(SystemError) {
+        while true {
+            var polled = [pollfd(fd: listener.number, events: Int16(POLLIN), revents: 0)]
+            polled += clients.map { pollfd(fd: $0.number, events: Int16(POLLIN), revents: 0) }
+            // Only an error is of interest: whoever serves the mount reads from it.
+            polled += kept.map { pollfd(fd: $0.number, events: 0, revents: 0) }
+            let isIdle = clients.isEmpty && kept.isEmpty
+            let count = try retryingOnInterrupt("poll", "holder") {
+                unsafe poll(&polled, nfds_t(polled.count), isIdle ? Self.idleTime : -1)
+            }
+            if count == 0 { return }
+            handle(polled.map { $0.revents != 0 })
+        }
+    }
+
+    /// Does what was reported of listener, clients and kept descriptors, in that order.
+    private mutating func handle(_ reported: [Bool]) {
+        let (clients, kept) = (self.clients, self.kept)
+        for (index, stored) in kept.enumerated() where reported[1 + clients.count + index] {
+            // The mount has ended.
+            self.kept.removeAll { $0 === stored }
+        }
+        for (index, client) in clients.enumerated() where reported[1 + index] {
+            if !answer(client) { self.clients.removeAll { $0 === client } }
+        }
+        if reported[0] { accept() }
+    }
+
+    private mutating func accept() {
+        let number = clinux_accept(listener.number)
+        guard number >= 0 else { return }
+        let socket = OwnedDescriptor(owning: number)
+        guard clients.count < Self.clientLimit, let client = try? HolderConnection(socket) else {
+            return
+        }
+        clients.append(client)
+    }
+
+    /// Answers one message.
+    ///
+    /// - Returns: false if the client has gone.
+    private mutating func answer(_ client: HolderConnection) -> Bool {
+        do throws(SystemError) {
+            guard let packet = try client.receive() else { return false }
+            let message = packet.message
+            switch message?.kind {
+            case .put:
+                guard let stored = packet.stored else {
+                    try client.send(.refusal("no descriptor came along: the holder has no room"))
+                    return true
+                }
+                kept.removeAll { $0.name == stored.name }
+                kept.append(stored)
+            case .list:
+                for stored in kept {
+                    try client.send(HolderMessage(kind: .item, name: stored.name), stored.number)
+                }
+            case .remove:
+                kept.removeAll { $0.name == message?.name }
+            case .done, .item, .refused, nil:
+                try client.send(.refusal("no request of version \(HolderMessage.version)"))
+                return true
+            }
+            try client.send(HolderMessage(kind: .done))
+            return true
+        } catch {
+            return false
+        }
+    }
+}
+
+extension HolderMessage {
+    fileprivate static func refusal(_ reason: String) -> HolderMessage {
+        HolderMessage(kind: .refused, name: reason)
+    }
+}
