@@ -29,6 +29,23 @@ package struct MountPoint: Sendable {
         }
     }
 
+    /// The directory of a mount that was made there, which may be gone meanwhile.
+    ///
+    /// - Parameter path: its path, canonical.
+    package init(known path: String) {
+        self.path = path
+    }
+
+    /// Whether what is seen here is the file system of that device.
+    ///
+    /// Nobody is asked but the kernel's mount table: the file system need not answer.
+    ///
+    /// - Parameter device: the device, as stat(2) gives it.
+    /// - Returns: whether it is.
+    package func shows(device: UInt64) -> Bool {
+        (try? MountTable().topmost(at: path)?.deviceNumber) == device
+    }
+
     private static func underCanonicalParent(_ path: String) throws(SystemError) -> String? {
         let parts = path.split(separator: "/")
         guard let name = parts.last, name != ".", name != ".." else { return nil }

@@ -9,12 +9,14 @@ package enum ChildProcess {
     ///
     /// - Parameters:
     ///   - words: the program, looked for in PATH, and its arguments.
+    ///   - executable: the program's path, if its first word is not its name.
     ///   - variable: one more variable of its environment, `NAME=value`; nil for none.
     ///   - descriptor: what it finds as descriptor 3; nil for nothing.
     /// - Returns: its exit status; 255 if a signal ended it.
     /// - Throws: `SystemError` if it could not be started: ENOENT if there is no such program.
     package static func run(
         _ words: [String],
+        executable: String? = nil,
         variable: String? = nil,
         descriptor: Int32? = nil
     ) throws(SystemError) -> Int32 {
@@ -33,7 +35,7 @@ package enum ChildProcess {
         var process = pid_t()
         let code = unsafe posix_spawnp(
             &process,
-            words[0],
+            executable ?? words[0],
             &actions,
             nil,
             &arguments,

@@ -14,7 +14,7 @@ package struct DescriptorHolder: ~Copyable {
     private var kept: [StoredDescriptor] = []
 
     /// What a service passes to the process that it starts: the socket to listen on.
-    package static let inheritedDescriptor: Int32 = 3
+    private static let inheritedDescriptor: Int32 = 3
     /// How long it stays without anything to keep, in milliseconds: a service that is restarted is
     /// back by then.
     private static let idleTime: Int32 = 5_000
@@ -26,6 +26,34 @@ package struct DescriptorHolder: ~Copyable {
     /// - Parameter listener: a listening socket of sequenced packets.
     package init(listening listener: consuming OwnedDescriptor) {
         self.listener = listener
+    }
+
+    /// A holder that listens on what this process was given.
+    package init() {
+        _ = clinux_set_close_on_exec(Self.inheritedDescriptor)
+        self.init(listening: OwnedDescriptor(owning: Self.inheritedDescriptor))
+    }
+
+    /// Whether this process was given a listening socket.
+    package static var hasListener: Bool {
+        var isListening: Int32 = 0
+        var size = socklen_t(MemoryLayout<Int32>.size)
+        let option = Int32(SO_ACCEPTCONN)
+        let code = unsafe getsockopt(
+            inheritedDescriptor, SOL_SOCKET, option, &isListening, &size
+        )
+        return code == 0 && isListening != 0
+    }
+
+    /// Makes this process independent of the service that started it, before it goes to the
+    /// background: nothing that the service has open stays open with it, no signal is blocked.
+    package static func separate() {
+        _ = clinux_close_from(inheritedDescriptor + 1)
+        var set = sigset_t()
+        unsafe sigemptyset(&set)
+        _ = unsafe pthread_sigmask(SIG_SETMASK, &set, nil)
+        _ = unsafe clinux_set_thread_name(pthread_self(), "lazypull-holder")
+        try? ResourceLimits.raiseOpenFiles()
     }
 
     /// Serves until there is nothing to keep and nobody connected.

@@ -66,8 +66,8 @@ extension SystemError {
 }
 
 extension CurrentProcess {
-    /// Text that no other call gives, in this process or another: 16 hexadecimal digits.
-    fileprivate static var randomName: String {
+    /// Text that no other call gives, in this process or another: up to 16 hexadecimal digits.
+    package static var randomName: String {
         String(UInt64.random(in: .min ... .max), radix: 16)
     }
 }

@@ -130,12 +130,17 @@ package enum FileSystem {
     /// - Parameters:
     ///   - path: the file; `path.new` is used on the way.
     ///   - bytes: the new content.
+    ///   - isDurable: whether that holds for a crash of the machine, too, not only of the process.
     /// - Throws: `SystemError`; the name then has its old content.
-    package static func replace(_ path: String, with bytes: RawSpan) throws(SystemError) {
+    package static func replace(
+        _ path: String,
+        with bytes: RawSpan,
+        isDurable: Bool = true
+    ) throws(SystemError) {
         let temporary = path + ".new"
         let file = try OwnedDescriptor.open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
         try file.write(bytes, temporary)
-        try file.synchronizeData(temporary)
+        if isDurable { try file.synchronizeData(temporary) }
         try rename(temporary, to: path)
     }
 

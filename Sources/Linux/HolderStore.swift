@@ -54,7 +54,12 @@ package final class HolderStore: DescriptorStore {
     package func inherited() throws(SystemError) -> [StoredDescriptor] {
         try state.update { (state) throws(SystemError) in
             guard let connection = try connected(&state) else { return [] }
-            return try Self.list(connection)
+            let stored = try Self.list(connection)
+            // The next holder gets them, too.
+            let names = Set(stored.map(\.name))
+            state.kept.removeAll { names.contains($0.name) }
+            state.kept += stored
+            return stored
         }
     }
 
@@ -204,5 +209,25 @@ extension HolderStore {
 
     private static var ended: SystemError {
         SystemError("recvmsg", "the holder, which has ended", code: ECONNRESET)
+    }
+}
+
+extension SystemError {
+    /// A descriptor that no store has.
+    ///
+    /// - Parameter name: its name.
+    /// - Returns: the error.
+    package static func notKept(_ name: String) -> SystemError {
+        SystemError("take over", "\(name): whoever kept its descriptor has ended", code: EBADF)
+    }
+
+    /// A program that could be started, and failed then.
+    ///
+    /// - Parameters:
+    ///   - program: the program.
+    ///   - status: its exit status.
+    /// - Returns: the error.
+    package static func failedStart(_ program: String, status: Int32) -> SystemError {
+        SystemError("start", "\(program), which exited with \(status)", code: ECHILD)
     }
 }

@@ -17,6 +17,13 @@ package struct MountTable: Sendable {
         package var type: String
         /// What is mounted, in the type's own words.
         package var source: [UInt8]
+
+        /// The device as stat(2) gives it; nil if `device` is in another form.
+        package var deviceNumber: UInt64? {
+            let parts = device.split(separator: ":").map { UInt32($0) }
+            guard parts.count == 2, let major = parts[0], let minor = parts[1] else { return nil }
+            return UInt64(clinux_makedev(major, minor))
+        }
     }
 
     /// The mounts, in the kernel's order: of two at one place, the later one is on top.

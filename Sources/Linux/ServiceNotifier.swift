@@ -13,6 +13,11 @@ package enum ServiceNotifier {
     /// How long the manager may take to read what it was sent, in milliseconds.
     private static let patience: Int32 = 5_000
 
+    /// Whether a service manager waits for messages of this process.
+    package static var isManaged: Bool {
+        CurrentProcess.environment("NOTIFY_SOCKET")?.isEmpty == false
+    }
+
     /// Sends a message; nothing happens where no service manager waits for any.
     ///
     /// - Parameter message: assignments, a line each.

@@ -4,6 +4,7 @@ import ChunkCache
 package import Content
 package import Distribution
 package import FUSE
+import Glibc
 package import Linux
 package import Log
 
@@ -78,6 +79,46 @@ package final class MountEngine: Sendable {
         }
     }
 
+    /// Serves a mount that another process has served until it died or ended.
+    ///
+    /// What that process received and did not answer is answered now; before Linux 6.9 it never is.
+    ///
+    /// - Parameters:
+    ///   - source: the image that was mounted.
+    ///   - point: where; it may be out of sight.
+    ///   - device: the mount's descriptor of /dev/fuse.
+    ///   - initRequest: `MountedImage.keptInitRequest` of that process.
+    /// - Returns: the mount.
+    /// - Throws: `SystemError`, `ContentError` for what is wrong with the image.
+    package func takeOver(
+        _ source: any ImageSource,
+        at point: MountPoint,
+        device: consuming OwnedDescriptor,
+        initRequest: [UInt8]
+    ) throws -> MountedImage {
+        let image = try OpenImage(source, cache, cacheDirectory: options.cacheDirectory)
+        do {
+            let session = try FuseSession(
+                ImageFilesystem(image, cache, log),
+                takingOver: device,
+                initRequest: initRequest
+            )
+            do throws(SystemError) {
+                try session.resendRequests()
+            } catch {
+                // EPERM: it has ended, which whoever serves it sees.
+                if error.code == EINVAL {
+                    log.warning("reads that were going on are lost", ["cause": error])
+                }
+            }
+            try workers.serve(session)
+            return MountedImage(image, point, session, cache, log)
+        } catch {
+            image.close(cache)
+            throw error
+        }
+    }
+
     /// Mounts, once what a dead process left is away; nothing answers yet.
     private func attach(
         _ filesystem: ImageFilesystem,
@@ -137,6 +178,13 @@ package final class MountEngine: Sendable {
         workers.stop()
     }
 
+    /// Makes durable what is here, and goes on: for a process that leaves its mounts to the next one.
+    ///
+    /// What it has not answered must stay so: the next process is sent it.
+    package func flush() {
+        cache.flush()
+    }
+
     /// Ends without waiting, for a process that exits now.
     package func abandon() {
         cache.abandon()
@@ -171,6 +219,17 @@ package final class MountedImage: Sendable {
 
     /// A descriptor that can be read once the mount has ended, its last user included.
     package var endDescriptor: Int32 { session.endDescriptor }
+
+    /// Another descriptor of /dev/fuse for the mount, which lives while any of them is open.
+    ///
+    /// - Returns: it; the caller's.
+    /// - Throws: `SystemError` if the process has no descriptor left.
+    package func duplicateDescriptor() throws(SystemError) -> OwnedDescriptor {
+        try session.duplicateDescriptor()
+    }
+
+    /// The kernel's first request, which a process that takes the mount over must know.
+    package var keptInitRequest: [UInt8] { session.keptInitRequest }
 
     /// Takes the mount out of sight; whoever uses it is served on.
     package func unmount() {

@@ -33,6 +33,24 @@ package protocol ImageMounter: Sendable {
     /// - Throws: an error that says what is wrong with the image, or why it cannot be mounted.
     func mount(_ image: any ImageSource, at directory: String) throws -> any ImageMount
 
+    /// Serves a mount on that an earlier process made.
+    ///
+    /// - Parameters:
+    ///   - image: what it is of; read from what is stored here.
+    ///   - directory: where it was made; it may be out of sight.
+    ///   - continuation: what the earlier mount's was.
+    /// - Returns: the mount, of the same continuation.
+    /// - Throws: an error that says why it cannot be served.
+    func takeOver(
+        _ image: any ImageSource,
+        at directory: String,
+        _ continuation: MountContinuation
+    ) throws -> any ImageMount
+
+    /// Ends what is left of earlier processes' mounts: those that have not been taken over by now
+    /// never will be.
+    func endTakeover()
+
     /// Frees what is cached of blobs that no image has any more, and are not in use.
     ///
     /// - Parameter blobs: the layers of all images that are left.
@@ -48,9 +66,31 @@ package protocol ImageMount: Sendable {
     /// Whether whoever opens the directory finds the image there.
     var isAlive: Bool { get }
 
+    /// What a later process takes the mount over with; nil if it ends with this one.
+    var continuation: MountContinuation? { get }
+
     /// Takes the mount out of sight, and returns; whoever uses it is served until the last has
     /// ended.
-    func unmount()
+    ///
+    /// - Parameter ended: called then, before its descriptor is let go.
+    func unmount(_ ended: @escaping @Sendable () -> Void)
+}
+
+/// What a mount is continued with by the next process.
+package struct MountContinuation: Sendable, Equatable {
+    /// The name of its descriptor where descriptors outlive the process; no other mount's.
+    package var name: String
+    /// The device of its files, as stat(2) gives it.
+    package var device: UInt64
+    /// What the kernel sent first.
+    package var initRequest: [UInt8]
+
+    /// A continuation.
+    package init(name: String, device: UInt64, initRequest: [UInt8]) {
+        self.name = name
+        self.device = device
+        self.initRequest = initRequest
+    }
 }
 
 /// Finds the image of a layer where the client does not name it: containerd's own content store

@@ -17,22 +17,22 @@ import OCI
 /// 3. An image is let go only while no row names it and nobody has it pinned.
 final class LazyImages: Sendable {
     /// A mount of an image, or of its first layers.
-    private struct MountKey: Hashable {
+    struct MountKey: Hashable {
         var image: Digest
         var layers: Int?
     }
 
-    private struct Failure {
+    struct Failure {
         var error: any Error
         var time: UInt64
     }
 
-    private struct Remembered {
+    struct Remembered {
         var digest: Digest
         var end: UInt64
     }
 
-    private struct State {
+    struct State {
         /// Images, by digest or by name, that some thread is busy with.
         var busy: Set<String> = []
         var failures: [String: Failure] = [:]
@@ -54,14 +54,16 @@ final class LazyImages: Sendable {
     /// How many documents, failures and tags are kept.
     private static let limit = 256
 
-    private let mounter: any ImageMounter
+    let mounter: any ImageMounter
     private let locator: (any ImageLocator)?
     private let store: SnapshotStore
-    private let directories: SnapshotDirectories
-    private let log: Logger
-    private let state = Monitor(State())
+    let records: MountRecords
+    let directories: SnapshotDirectories
+    let log: Logger
+    let state = Monitor(State())
 
-    /// The images of a root directory, none of them mounted: what a dead process left is cleared.
+    /// The images of a root directory, mounted as the process before left them; what cannot be taken
+    /// over of it is cleared.
     ///
     /// - Throws: `SystemError` if the directories cannot be made.
     init(
@@ -76,25 +78,31 @@ final class LazyImages: Sendable {
         self.store = store
         self.directories = directories
         self.log = log
+        records = MountRecords(directories.sessions)
         try directories.makeImageDirectories()
-        clearMounts()
+        clearMounts(explained: takeOverMounts())
         for name in try FileSystem.names(inDirectory: directories.images)
         where Digest(hex: name) == nil {
             try directories.discardImage(name)
         }
     }
 
-    private func clearMounts() {
+    private func clearMounts(explained paths: [String]) {
         do throws(SystemError) {
             let place = try FileSystem.canonicalPath(directories.mounts)
             let below = Array("\(place)/".utf8)
-            let mounts = try MountTable().entries.filter { $0.mountPoint.starts(with: below) }
+            let alive = state.update { Set($0.mounts.values.map(\.path)) }
+            let mounts = try MountTable().entries.filter {
+                $0.mountPoint.starts(with: below)
+                    && !alive.contains(String(decoding: $0.mountPoint, as: UTF8.self))
+            }
             for mount in mounts.reversed() {
                 let path = String(decoding: mount.mountPoint, as: UTF8.self)
                 try unmountFileSystem(at: path, lazily: true)
-                log.warning("stale mount cleared", ["path": path])
+                if !paths.contains(path) { log.warning("stale mount cleared", ["path": path]) }
             }
-            for name in try FileSystem.names(inDirectory: place) {
+            for name in try FileSystem.names(inDirectory: place)
+            where !alive.contains("\(place)/\(name)") {
                 try? FileSystem.removeDirectory("\(place)/\(name)")
             }
         } catch {
@@ -256,19 +264,20 @@ extension LazyImages {
             if known.isAlive { return known.path }
             log.warning("a mount is gone: made again", ["path": known.path])
             state.update { $0.mounts[key] = nil }
-            known.unmount()
+            end(known)
         }
         let part = key.layers.map { "-\($0)" } ?? ""
         let place = "\(directories.mounts)/\(key.image.hex)\(part)"
         // A dead mount may be on it: then there is nothing to make.
         try? FileSystem.makeDirectories(place, mode: 0o700)
         let made = try mounter.mount(try source(key, reference), at: place)
+        record(made, key, reference)
         state.update { $0.mounts[key] = made }
         return made.path
     }
 
     /// The image, or its first layers, whose merged bootstrap is kept beside it.
-    private func source(_ key: MountKey, _ reference: Reference) throws -> StoredImage {
+    func source(_ key: MountKey, _ reference: Reference) throws -> StoredImage {
         let directory = directories.image(key.image)
         guard let count = key.layers else { return stored(reference, directory) }
         let part = "\(directory)/layers-\(count)"
@@ -299,7 +308,7 @@ extension LazyImages {
                 return Array(mounts.values)
             }
             for mount in mounts {
-                mount.unmount()
+                end(mount)
                 try? FileSystem.removeDirectory(mount.path)
             }
             try directories.discardImage(image.hex)
@@ -324,12 +333,13 @@ extension LazyImages {
         try mounter.freeCache(keeping: kept)
     }
 
-    /// Takes all mounts out of sight.
+    /// Takes the mounts out of sight that end with this process; the others stay for the next one.
     func close() {
         let mounts = state.update { state in
-            defer { state.mounts.removeAll() }
-            return Array(state.mounts.values)
+            let ending = state.mounts.filter { $0.value.continuation == nil }
+            for key in ending.keys { state.mounts[key] = nil }
+            return Array(ending.values)
         }
-        for mount in mounts { mount.unmount() }
+        for mount in mounts { end(mount) }
     }
 }

@@ -13,6 +13,8 @@ import Linux
 ///     snapshots/<id>/snapshot.json   what its row says, for the day the database is lost
 ///     images/<digest>/          what is needed to mount a converted image, as an OCI layout
 ///     mounts/<digest>           where it is mounted
+///     sessions/<name>.json      what the next process takes a mount over with
+///     holder.sock               where the process listens that keeps the mounts' descriptors
 ///     trash/                    what is being deleted
 ///     lost/<id>                 what a lost database left without a name; never deleted
 struct SnapshotDirectories: Sendable {
@@ -30,6 +32,7 @@ struct SnapshotDirectories: Sendable {
     var lost: String { root + "/lost" }
     var images: String { root + "/images" }
     var mounts: String { root + "/mounts" }
+    var sessions: String { root + "/sessions" }
 
     func image(_ digest: Digest) -> String { "\(images)/\(digest.hex)" }
 
@@ -37,6 +40,7 @@ struct SnapshotDirectories: Sendable {
     func makeImageDirectories() throws(SystemError) {
         try FileSystem.makeDirectories(images, mode: 0o700)
         try FileSystem.makeDirectories(mounts, mode: 0o700)
+        try FileSystem.makeDirectories(sessions, mode: 0o700)
     }
 
     /// Takes what is stored of an image out of sight; nothing happens if there is nothing.

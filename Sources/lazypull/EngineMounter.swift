@@ -16,6 +16,7 @@ final class EngineMounter: ImageMounter {
     private let engine: MountEngine
     private let registries: RegistryAccess
     private let limits: LayerLimits
+    private let descriptors: MountDescriptors
     private let log: Logger
     /// What is waited for.
     private let mounts = Monitor(MountCounts())
@@ -27,9 +28,14 @@ final class EngineMounter: ImageMounter {
         _ options: MountOptions,
         _ registries: RegistryAccess,
         _ limits: LayerLimits,
+        _ descriptors: MountDescriptors,
         _ log: Logger
     ) throws {
         engine = try MountEngine(options, log)
+        // Until the process ends: requests that it has not answered would be answered with an error
+        // when the engine goes, and the next process could not any more.
+        _ = unsafe Unmanaged.passRetained(engine)
+        self.descriptors = descriptors
         self.registries = registries
         self.limits = limits
         self.log = log
@@ -45,8 +51,44 @@ final class EngineMounter: ImageMounter {
 
     func mount(_ image: any ImageSource, at directory: String) throws -> any ImageMount {
         let mounted = try engine.mount(image, at: try MountPoint(directory))
-        mounts.update { $0.open += 1 }
-        return EngineMount(mounted, mounts, log)
+        return EngineMount(mounted, continuation(mounted), descriptors, mounts, log)
+    }
+
+    /// Has the mount outlive the process.
+    private func continuation(_ mounted: MountedImage) -> MountContinuation? {
+        do throws(SystemError) {
+            let device = try FileStatus(path: mounted.point.path).device
+            return MountContinuation(
+                name: try descriptors.put(mounted.duplicateDescriptor()),
+                device: device,
+                initRequest: mounted.keptInitRequest
+            )
+        } catch {
+            log.warning(
+                "a mount will not outlive this process",
+                ["path": mounted.point.path, "error": error]
+            )
+            return nil
+        }
+    }
+
+    func takeOver(
+        _ image: any ImageSource,
+        at directory: String,
+        _ continuation: MountContinuation
+    ) throws -> any ImageMount {
+        let point = MountPoint(known: directory)
+        let mounted = try engine.takeOver(
+            image,
+            at: point,
+            device: descriptors.take(continuation.name),
+            initRequest: continuation.initRequest
+        )
+        return EngineMount(mounted, continuation, descriptors, mounts, log)
+    }
+
+    func endTakeover() {
+        descriptors.dropUntaken()
     }
 
     func freeCache(keeping blobs: Set<Digest>) throws {
@@ -55,14 +97,14 @@ final class EngineMounter: ImageMounter {
         try engine.freeCache(keeping: blobs)
     }
 
-    /// Ends, after all mounts were taken out of sight; what is still in use is served no more.
+    /// Ends; what is still mounted is the next process's.
     func close() {
-        let isQuiet = mounts.wait(milliseconds: Self.patience) { $0.open == 0 ? true : nil }
-        guard isQuiet == true else {
-            log.warning("images are in use: their containers cannot read them any more")
-            return engine.abandon()
-        }
-        engine.close()
+        _ = mounts.wait(milliseconds: Self.patience) { $0.ending == 0 ? true : nil }
+        let (open, mortal) = mounts.update { ($0.open, $0.mortal) }
+        if mortal > 0 { log.warning("images are in use: their containers cannot read them any more") }
+        guard open > 0 else { return engine.close() }
+        engine.flush()
+        log.info("mounts stay for the next process", ["mounts": open - mortal])
     }
 }
 
@@ -72,23 +114,39 @@ private struct MountCounts {
     var open = 0
     /// Those of them that were taken out of sight.
     var ending = 0
+    /// Those that end with this process.
+    var mortal = 0
 }
 
 /// A mount of the engine's.
 private final class EngineMount: ImageMount {
     let path: String
     private let mounted: MountedImage
+    let continuation: MountContinuation?
     private let device: UInt64?
+    private let descriptors: MountDescriptors
     private let counts: Monitor<MountCounts>
     private let log: Logger
 
-    init(_ mounted: MountedImage, _ counts: Monitor<MountCounts>, _ log: Logger) {
+    init(
+        _ mounted: MountedImage,
+        _ continuation: MountContinuation?,
+        _ descriptors: MountDescriptors,
+        _ counts: Monitor<MountCounts>,
+        _ log: Logger
+    ) {
         path = mounted.point.path
         // What tells it from the directory below, and from what else is mounted there.
-        device = try? FileStatus(path: mounted.point.path).device
+        device = continuation?.device ?? (try? FileStatus(path: mounted.point.path).device)
+        self.continuation = continuation
+        self.descriptors = descriptors
         self.mounted = mounted
         self.counts = counts
         self.log = log
+        counts.update { counts in
+            counts.open += 1
+            if continuation == nil { counts.mortal += 1 }
+        }
     }
 
     var isAlive: Bool {
@@ -97,25 +155,29 @@ private final class EngineMount: ImageMount {
         return ended == nil && device != nil && (try? FileStatus(path: path).device) == device
     }
 
-    func unmount() {
+    func unmount(_ ended: @escaping @Sendable () -> Void) {
         counts.update { $0.ending += 1 }
-        mounted.unmount()
+        // Something else may be there by now.
+        if let device, mounted.point.shows(device: device) { mounted.unmount() }
         do throws(SystemError) {
-            let thread = try WorkerThread(name: "unmount") { self.awaitEnd() }
+            let thread = try WorkerThread(name: "unmount") { self.awaitEnd(ended) }
             thread.detach()
         } catch {
             log.error("a mount's end is not waited for", ["path": path, "error": error])
         }
     }
 
-    private func awaitEnd() {
+    private func awaitEnd(_ ended: () -> Void) {
         do throws(SystemError) {
             try mounted.close()
         } catch {
             log.error("a mount did not end", ["path": path, "error": error])
         }
+        ended()
+        if let continuation { descriptors.remove(continuation.name) }
         counts.update { counts in
             counts.open -= 1
+            if continuation == nil { counts.mortal -= 1 }
             counts.ending -= 1
         }
     }

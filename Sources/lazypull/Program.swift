@@ -101,6 +101,8 @@ enum Program {
                     syntaxes: applets.map(\.syntax)
                 )
             )
+        case HolderProcess.option:
+            return try HolderProcess.run()
         case "--install":
             try AppletLinks.install(arguments)
         default:

@@ -107,6 +107,7 @@ enum ServeSnapshotterCommand {
                 log: log
             ),
             LimitOptions.limits(arguments),
+            MountDescriptors(root, log),
             log
         )
     }

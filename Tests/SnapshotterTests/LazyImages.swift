@@ -9,6 +9,7 @@ import Linux
 import Log
 import OCI
 import Synchronization
+import Testing
 
 @testable import Snapshotter
 
@@ -91,6 +92,15 @@ final class CountingMounter: ImageMounter {
         var unmounts: [String] = []
         var kept: [Set<Digest>] = []
         var failure: ContentError?
+        /// Whether mounts outlive the process.
+        var outlives = false
+        /// What can be taken over; it is alive, or else out of sight.
+        var left: [String: Bool] = [:]
+        var takeovers: [String] = []
+        /// How often what nobody took over was given up.
+        var ends = 0
+        /// To be called when the last user of a mount has ended.
+        var ended: [@Sendable () -> Void] = []
     }
 
     let image: MemoryImage
@@ -111,9 +121,34 @@ final class CountingMounter: ImageMounter {
     func mount(_ image: any ImageSource, at directory: String) throws -> any ImageMount {
         // From what is stored here, whatever the registry says.
         _ = try ConvertedImage(image)
-        counts.withLock { $0.mounts.append(directory) }
-        return Mounted(path: directory, mounter: self)
+        let name = counts.withLock { counts in
+            counts.mounts.append(directory)
+            return counts.outlives ? "mount-\(counts.mounts.count)" : nil
+        }
+        let kept = name.map { MountContinuation(name: $0, device: 7, initRequest: [1, 0xab]) }
+        return Mounted(path: directory, continuation: kept, mounter: self)
     }
+
+    func takeOver(
+        _ image: any ImageSource,
+        at directory: String,
+        _ continuation: MountContinuation
+    ) throws -> any ImageMount {
+        _ = try ConvertedImage(image)
+        guard let isAlive = now.left[continuation.name] else {
+            throw ContentError.unsupported("no descriptor")
+        }
+        #expect(continuation.initRequest == [1, 0xab])
+        counts.withLock { $0.takeovers.append(directory) }
+        return Mounted(
+            path: directory,
+            continuation: continuation,
+            mounter: self,
+            isAlive: isAlive
+        )
+    }
+
+    func endTakeover() { counts.withLock { $0.ends += 1 } }
 
     func freeCache(keeping blobs: Set<Digest>) throws {
         counts.withLock { $0.kept.append(blobs) }
@@ -121,10 +156,16 @@ final class CountingMounter: ImageMounter {
 
     private struct Mounted: ImageMount {
         let path: String
+        let continuation: MountContinuation?
         let mounter: CountingMounter
-        var isAlive: Bool { true }
+        var isAlive = true
 
-        func unmount() { mounter.counts.withLock { $0.unmounts.append(path) } }
+        func unmount(_ ended: @escaping @Sendable () -> Void) {
+            mounter.counts.withLock {
+                $0.unmounts.append(path)
+                $0.ended.append(ended)
+            }
+        }
     }
 
     private struct Remote: ImageSource {
