@@ -104,6 +104,13 @@ class Container:
         wait_until(lambda: self._status().number(3) == EXITED, f"the end of {self._log.name}")
         return self._status().number(7)
 
+    def run(self, *command: str) -> int:
+        """Runs a command in it; the exit code."""
+        answer = self._cri._call(
+            "RuntimeService", "ExecSync", {1: self.id, 2: list(command), 3: 60}
+        )
+        return answer.number(3)
+
     def output(self) -> str:
         """What it has printed; the lines of the log without time, stream and tag."""
         lines = self._log.read_text().splitlines()

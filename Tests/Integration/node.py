@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,10 +235,10 @@ class Node:
         """A path of the node as it is seen from here."""
         return Path(f"/proc/{self._init}/root{path}")
 
-    def kill(self, process: subprocess.Popen) -> None:
-        """Kills a daemon of the node with SIGKILL."""
+    def kill(self, process: subprocess.Popen, number: int = signal.SIGKILL) -> None:
+        """Sends a daemon of the node a signal, and waits for its end."""
         # nsenter has a child, which is the daemon: it joined a process namespace.
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
         for child in children.split():
-            os.kill(int(child), 9)
+            os.kill(int(child), number)
         process.wait(LIMIT)

@@ -7,6 +7,7 @@ import hashlib
 import random
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -31,13 +32,15 @@ class LazyNode:
     """A node whose containerd has our snapshotter, with a converted image in a registry."""
 
     def __init__(
-        self, lazypull: Lazypull, workspace: Workspace, release: Release, form: str = "rafs"
+        self, lazypull: Lazypull, workspace: Workspace, release: Release, form: str = "rafs",
+        *, extra: Sequence = (),
     ) -> None:
+        """Pushes the image, with more entries of an archive in its last layer, and starts all."""
         layout = oci.Layout.create(workspace / "layout")
         busybox_image(layout, "pause", [file(b"pause")])
         busybox_image(
             layout, "source",
-            [file(b"greeting", b"hello\n"), directory(b"d"), file(b"ballast", BALLAST)],
+            [file(b"greeting", b"hello\n"), directory(b"d"), file(b"ballast", BALLAST), *extra],
         )  # fmt: skip
         self.registry = Registry(workspace)
         self.pause = self.registry.push(layout, "pause")
