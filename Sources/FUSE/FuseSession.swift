@@ -131,7 +131,8 @@ package final class FuseSession: @unchecked Sendable {
                     unsafe $0.record.add(reply: parts, count: count)
                 }
                 // The kernel has had its answer to INIT, from the process before.
-                if unsafe session._withUnsafeGuaranteedRef({ $0.isSilent.load(ordering: .relaxed) }) {
+                if unsafe session._withUnsafeGuaranteedRef({ $0.isSilent.load(ordering: .relaxed) })
+                {
                     return unsafe FuseSession.byteCount(parts, count)
                 }
             }

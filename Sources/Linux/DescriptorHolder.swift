@@ -40,7 +40,11 @@ package struct DescriptorHolder: ~Copyable {
         var size = socklen_t(MemoryLayout<Int32>.size)
         let option = Int32(SO_ACCEPTCONN)
         let code = unsafe getsockopt(
-            inheritedDescriptor, SOL_SOCKET, option, &isListening, &size
+            inheritedDescriptor,
+            SOL_SOCKET,
+            option,
+            &isListening,
+            &size
         )
         return code == 0 && isListening != 0
     }

@@ -3,7 +3,9 @@
 import CLinux
 import Glibc
 
-/// What a service and its holder of descriptors say to each other, one packet each:
+/// What a service and its holder of descriptors say to each other.
+///
+/// Each message is a packet:
 ///
 ///     byte 0       the protocol's version
 ///     byte 1       the kind
@@ -107,7 +109,11 @@ final class HolderConnection: Sendable {
         let count = try retryingOnInterrupt("recvmsg", "holder") {
             unsafe bytes.withUnsafeMutableBytes {
                 unsafe clinux_receive_message(
-                    socket.number, $0.baseAddress, $0.count, &number, &isTruncated
+                    socket.number,
+                    $0.baseAddress,
+                    $0.count,
+                    &number,
+                    &isTruncated
                 )
             }
         }

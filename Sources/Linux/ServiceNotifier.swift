@@ -99,6 +99,8 @@ struct HangupPipe: ~Copyable {
     /// Whether nobody has the writing end.
     ///
     /// - Parameter milliseconds: how long to wait for it.
+    /// - Returns: whether nobody has it by then.
+    /// - Throws: `SystemError`.
     func hasEnded(within milliseconds: Int32) throws(SystemError) -> Bool {
         try waitForInput(on: [reader.number], milliseconds: milliseconds) != nil
     }

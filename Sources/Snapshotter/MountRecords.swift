@@ -45,7 +45,7 @@ extension MountRecord {
     ///
     /// - Parameters:
     ///   - bytes: the file.
-    ///   - path: its path, for the error.
+    ///   - file: its path, for the error.
     /// - Throws: `ContentError` naming what is wrong with it.
     init(_ bytes: [UInt8], path file: String) throws(ContentError) {
         let document = try JSONValue(parsing: bytes, document: file)
@@ -111,8 +111,9 @@ struct MountRecords: Sendable {
         return record
     }
 
-    /// Writes a record: all of it or nothing, whenever the process dies. A mount does not outlive
-    /// the machine, so it need not be safe on storage.
+    /// Writes a record: all of it or nothing, whenever the process dies.
+    ///
+    /// A mount does not outlive the machine, so its record need not be safe on storage.
     ///
     /// - Throws: `SystemError`.
     func write(_ record: MountRecord) throws(SystemError) {

@@ -101,7 +101,9 @@ final class EngineMounter: ImageMounter {
     func close() {
         _ = mounts.wait(milliseconds: Self.patience) { $0.ending == 0 ? true : nil }
         let (open, mortal) = mounts.update { ($0.open, $0.mortal) }
-        if mortal > 0 { log.warning("images are in use: their containers cannot read them any more") }
+        if mortal > 0 {
+            log.warning("images are in use: their containers cannot read them any more")
+        }
         guard open > 0 else { return engine.close() }
         engine.flush()
         log.info("mounts stay for the next process", ["mounts": open - mortal])

@@ -3,8 +3,10 @@
 internal import Arguments
 internal import Linux
 
-/// The program as a service starts it to keep its mounts' descriptors: `--hold-descriptors SOCKET`,
-/// with the listening socket as descriptor 3. Nobody types that.
+/// The program as a service starts it to keep its mounts' descriptors.
+///
+/// Its command line is `--hold-descriptors SOCKET`, with the listening socket as descriptor 3: nobody
+/// types that.
 enum HolderProcess {
     static let option = "--hold-descriptors"
 
@@ -13,6 +15,7 @@ enum HolderProcess {
     /// - Parameters:
     ///   - path: where it listens: tells it from other services' holders in a list of processes.
     ///   - listener: the listening socket.
+    /// - Throws: `SystemError` if it could not be started.
     static func start(_ path: String, _ listener: Int32) throws(SystemError) {
         let status = try ChildProcess.run(
             [Program.name, option, path],

@@ -15,7 +15,7 @@ final class MountDescriptors: Sendable {
 
     private let store: any DescriptorStore
     /// What a process left that had another store; nil if there is none.
-    private let former: (any DescriptorStore)?
+    private let former: HolderStore?
     private let log: Logger
     private let state = Monitor(State())
 
@@ -34,8 +34,8 @@ final class MountDescriptors: Sendable {
         }
         if ServiceNotifier.isManaged {
             log.warning(
-                "the service manager keeps no descriptors: set FileDescriptorStoreMax= in the unit",
-                ["until then": "mounts outlive this process only if the unit's KillMode= spares others"]
+                "the service manager keeps no descriptors (FileDescriptorStoreMax= in the unit):"
+                    + " mounts outlive this process only where it spares the unit's others (KillMode=)"
             )
         }
         former = nil
@@ -70,7 +70,6 @@ final class MountDescriptors: Sendable {
     /// Keeps a descriptor no more.
     func remove(_ name: String) {
         store.remove(name)
-        former?.remove(name)
     }
 
     /// A mount's descriptor that an earlier process left.
@@ -87,8 +86,13 @@ final class MountDescriptors: Sendable {
 
     /// Keeps none of those any more that were not taken: their mounts end.
     func dropUntaken() {
-        for name in leftDescriptors().keys { remove(name) }
+        for name in leftDescriptors().keys {
+            store.remove(name)
+            former?.remove(name)
+        }
         state.update { $0.left = [:] }
+        // It has nothing any more, and ends when nobody is connected.
+        former?.close()
     }
 
     /// What earlier processes left.

@@ -91,7 +91,8 @@ struct TakeoverTests {
             _ = posix_fadvise(file.number, 0, 0, POSIX_FADV_DONTNEED)
             reads += 1
             let count = (try? unsafe file.read(into: memory.bytes, at: offset, path)) ?? -1
-            let isRight = unsafe count == 5000
+            let isRight =
+                unsafe count == 5000
                 && memory.bytes.indices.allSatisfy {
                     unsafe memory.bytes[$0] == TinyFilesystem.byte(at: offset + UInt64($0))
                 }

@@ -70,15 +70,20 @@ class LazyNode:
         self.start()
         self.node.start_containerd()
 
+    def command(self, *words: str | Path) -> tuple[list[str | Path], dict]:
+        """How a command is started as a service, with options of `Popen`."""
+        return list(words), {}
+
     def start(self) -> None:
         """Starts the snapshotter."""
         self.socket.unlink(missing_ok=True)
         with open(self.path / "log", "ab") as log:
-            self.service = self.node.start(
+            command, options = self.command(
                 self.binary, "serve-snapshotter", "--config", "/dev/null", "--plain-http",
                 "--root", self.root, "--address", self.socket, "--admin-address", self.admin,
-                "--log-level", "debug", stdout=log, stderr=log,
+                "--log-level", "debug",
             )  # fmt: skip
+            self.service = self.node.start(*command, stdout=log, stderr=log, **options)
         wait_until(self.socket.exists, "the snapshotter")
 
     def restart(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from commands import Lazypull
+from manager import ServiceManager
 from node import CONTAINERD_16, Node
 from scenarios import directory, file
 from test_lazy_snapshotter import LazyNode, run
@@ -150,3 +151,43 @@ def test_the_holder_ends_with_the_last_mount(lazy: LazyNode) -> None:
     wait_until(lambda: not list((lazy.root / "sessions").iterdir()), "the mount's end")
     lazy.node.kill(lazy.service, signal.SIGTERM)
     wait_until(lambda: not holders(lazy), "the holder's end")
+
+
+class ManagedNode(LazyNode):
+    """A node whose service manager starts the snapshotter."""
+
+    def __init__(self, lazypull: Lazypull, workspace: Workspace, *, keeps: bool) -> None:
+        self.manager = ServiceManager(workspace / "notify", keeps=keeps)
+        super().__init__(lazypull, workspace, CONTAINERD_16, extra=data())
+        self.node.cri().pull(self.pause)
+
+    def command(self, *words: str | Path) -> tuple[list[str | Path], dict]:
+        return self.manager.command(*words)
+
+
+def test_a_service_manager_keeps_the_descriptors(lazypull: Lazypull, workspace: Workspace) -> None:
+    lazy = ManagedNode(lazypull, workspace, keeps=False)
+    assert "FileDescriptorStoreMax" in lazy.log()
+    image = lazy.node.cri().pull(lazy.app)
+    assert len(holders(lazy)) == 1
+    assert lazy.manager.names() == []
+    pod, container = start(lazy.node, image, "reader")
+    with pod:
+        wait_for_reads(container)
+        # What the holder has moves to a manager that is configured to keep descriptors.
+        lazy.manager.keeps = True
+        for number in range(3):
+            lazy.node.kill(lazy.service, signal.SIGTERM if number == 1 else signal.SIGKILL)
+            lazy.start()
+            wait_for_reads(container)
+            assert lazy.log().count("mount taken over") == number + 1
+            (name,) = lazy.manager.names()
+            assert name.startswith("lazypull-mount-")
+        wait_until(lambda: not holders(lazy), "the holder's end")
+        assert container.run("/bin/sh", "-c", ": >/stop") == 0
+        assert container.wait() == 0
+        lines = container.output().splitlines()
+    assert [line for line in lines[:-1] if not line.startswith("read ")] == []
+    wait_until(lazy.is_connected, "containerd to connect again")
+    lazy.node.cri().remove_image(image)
+    wait_until(lambda: not lazy.manager.names(), "the descriptor to be let go")
