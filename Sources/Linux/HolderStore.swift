@@ -53,7 +53,7 @@ package final class HolderStore: DescriptorStore {
 
     package func inherited() throws(SystemError) -> [StoredDescriptor] {
         try state.update { (state) throws(SystemError) in
-            guard let connection = try connected(&state) else { return [] }
+            guard let connection = try connected(&state, starting: false) else { return [] }
             let stored = try Self.list(connection)
             // The next holder gets them, too.
             let names = Set(stored.map(\.name))
@@ -114,14 +114,18 @@ package final class HolderStore: DescriptorStore {
 
     /// The connection, made if there is none; the other side has all that is kept then.
     ///
+    /// - Parameter starting: whether a holder is started if none runs.
     /// - Returns: it; nil if no holder runs and none is to be started.
-    private func connected(_ state: inout State) throws(SystemError) -> HolderConnection? {
+    private func connected(
+        _ state: inout State,
+        starting: Bool = true
+    ) throws(SystemError) -> HolderConnection? {
         if let connection = state.connection { return connection }
         guard !state.isClosed else { return nil }
         let connection: HolderConnection
         if let running = try place.connect(), (try? Self.list(running)) != nil {
             connection = running
-        } else if let start {
+        } else if starting, let start {
             connection = try place.start(start)
         } else {
             return nil
@@ -153,7 +157,7 @@ package final class HolderStore: DescriptorStore {
                     guard !state.isClosed, start != nil else { return false }
                     if let other = state.connection, other !== connection { return true }
                     state.connection = nil
-                    return try connected(&state) != nil
+                    return try connected(&state, starting: !state.kept.isEmpty) != nil
                 }
                 if isReplaced { report(.replaced) }
                 return
