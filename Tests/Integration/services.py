@@ -35,7 +35,7 @@ class Registry:
             f"    rootdirectory: {storage}\nhttp:\n  addr: {self.address}\n{more}"
         )
         with open(self.log, "wb") as log:
-            process = workspace.start(
+            self.process = process = workspace.start(
                 ["docker-registry", "serve", configuration], stdout=log, stderr=log
             )
         wait_until(lambda: process.poll() is not None or self._answers(), "the registry")

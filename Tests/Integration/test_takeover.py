@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from commands import Lazypull
 from manager import ServiceManager
 from node import CONTAINERD_16, Node
 from scenarios import directory, file
-from test_lazy_snapshotter import LazyNode, run
+from test_lazy_snapshotter import BALLAST, LazyNode, run
 from workspace import Workspace, wait_until
 
 FILES = 48
@@ -123,6 +125,42 @@ def test_a_container_reads_on_while_the_service_dies(lazy: LazyNode) -> None:
     # All of it was one mount.
     assert len(list((lazy.root / "sessions").iterdir())) == 1
     assert "not taken over" not in lazy.log()
+
+
+def waiting_requests(lazy: LazyNode) -> int:
+    """How many requests of the only mount have no answer yet."""
+    connections = lazy.path / "connections"
+    if not connections.exists():
+        # A container has none at its usual place.
+        connections.mkdir()
+        subprocess.run(["mount", "-t", "fusectl", "fusectl", connections], check=True)
+    (session,) = (lazy.root / "sessions").iterdir()
+    minor = os.minor(json.loads(session.read_text())["device"])
+    return int((connections / str(minor) / "waiting").read_text())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "stop"])
+def test_a_read_that_waits_for_the_registry_is_answered_by_the_next_service(
+    lazy: LazyNode, number: signal.Signals
+) -> None:
+    node, image = lazy.node, lazy.node.cri().pull(lazy.app)
+    script = "while [ ! -e /go ]; do sleep 0.1; done; sha256sum /ballast"
+    with node.cri().pod("pod-waiting", node.directory("logs-waiting")) as pod:
+        container = pod.start("waiting", image, "/bin/sh", "-c", script)
+        assert container.run("/bin/sh", "-c", "cat /greeting; sha256sum /greeting") == 0
+        lazy.registry.process.send_signal(signal.SIGSTOP)
+        assert container.run("/bin/sh", "-c", ": >/go") == 0
+        wait_until(lambda: waiting_requests(lazy) > 0, "a read that waits")
+        for count in range(1, 4):
+            lazy.node.kill(lazy.service, number)
+            lazy.start()
+            wait_until(
+                lambda count=count: lazy.log().count("mount taken over") == count, "the takeover"
+            )
+            assert waiting_requests(lazy) > 0
+        lazy.registry.process.send_signal(signal.SIGCONT)
+        assert container.wait() == 0
+        assert container.output() == f"{hashlib.sha256(BALLAST).hexdigest()}  /ballast\n"
 
 
 def test_without_the_descriptors_new_containers_get_new_mounts(lazy: LazyNode) -> None:
