@@ -114,8 +114,12 @@ package final class HolderStore: DescriptorStore {
 
     /// The connection, made if there is none; the other side has all that is kept then.
     ///
-    /// - Parameter starting: whether a holder is started if none runs.
+    /// - Parameters:
+    ///   - state: keeps the connection.
+    ///   - starting: whether a holder is started if none runs.
     /// - Returns: it; nil if no holder runs and none is to be started.
+    /// - Throws: `SystemError` if there is no connection, or the other side does not take what is
+    ///   kept.
     private func connected(
         _ state: inout State,
         starting: Bool = true
