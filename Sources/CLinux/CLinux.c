@@ -55,6 +55,17 @@ ssize_t clinux_read_at_once(int fd, void *buffer, size_t size, off_t offset) {
 
 int clinux_o_direct(void) { return O_DIRECT; }
 
+// cachestat(2) of 6.5, which has the same number on all processors; the headers may be older.
+#ifndef SYS_cachestat
+#define SYS_cachestat 451
+#endif
+
+int64_t clinux_cached_pages(int fd, uint64_t offset, uint64_t size) {
+    struct { uint64_t offset, size; } range = {offset, size};
+    struct { uint64_t cached, dirty, writeback, evicted, recently_evicted; } counts = {0};
+    return syscall(SYS_cachestat, fd, &range, &counts, 0) == 0 ? (int64_t)counts.cached : -1;
+}
+
 int clinux_receive_descriptor(int socket) {
     // The macros of cmsg(3) work on an aligned buffer, and mean nothing to Swift.
     char byte;

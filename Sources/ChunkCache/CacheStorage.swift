@@ -178,6 +178,14 @@ final class FileStorage: CacheStorage {
         }
     }
 
+    /// Whether most of a part of the file is in memory, and need not be read ahead.
+    func isInMemory(_ range: Range<UInt64>) -> Bool {
+        let count = try? withDescriptor { number throws(SystemError) in
+            OwnedDescriptor.borrowing(number) { $0.bytesInMemory(range) }
+        }
+        return (count ?? 0) > (range.upperBound - range.lowerBound) / 2
+    }
+
     /// Reads past the page cache; for `StorageReader` alone.
     ///
     /// - Parameters:

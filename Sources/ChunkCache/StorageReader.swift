@@ -205,9 +205,13 @@ final class StorageReader: @unchecked Sendable {
         let buffer = unsafe UnsafeMutableRawBufferPointer(
             rebasing: memory.bytes[start..<start + rounded]
         )
-        // What cannot be read so is read by those who need it, and they will say why.
+        // What was fetched just now is in memory: reading it from storage would have to wait until it
+        // is there. What cannot be read so is read by those who need it, and they will say why.
         let count =
-            (try? unsafe request.file.readDirectly(into: buffer, at: request.range.lowerBound)) ?? 0
+            request.file.isInMemory(request.range)
+            ? 0
+            : (try? unsafe request.file.readDirectly(into: buffer, at: request.range.lowerBound))
+                ?? 0
         let end = request.range.lowerBound + min(UInt64(count), wanted)
         state.update { state in
             state.clock += 1

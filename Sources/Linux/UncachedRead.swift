@@ -94,6 +94,16 @@ extension OwnedDescriptor {
     /// How a file is opened that is read past the page cache (O_DIRECT).
     package static var directReading: Int32 { O_RDONLY | clinux_o_direct() }
 
+    /// How much of a part of the file is in memory (cachestat(2)).
+    ///
+    /// - Parameter range: the part, in bytes; not empty.
+    /// - Returns: the number of bytes, whole pages; 0 also where the kernel cannot tell (before 6.5).
+    package func bytesInMemory(_ range: Range<UInt64>) -> UInt64 {
+        let size = range.upperBound - range.lowerBound
+        let pages = clinux_cached_pages(number, range.lowerBound, size)
+        return UInt64(max(pages, 0)) * UInt64(sysconf(Int32(_SC_PAGESIZE)))
+    }
+
     /// Takes the pages that are on storage out of memory (POSIX_FADV_DONTNEED).
     package func dropPages() {
         // Advice: where it is not taken, memory is used twice, and nothing is wrong.

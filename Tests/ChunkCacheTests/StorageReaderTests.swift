@@ -43,6 +43,12 @@ struct StorageReaderTests {
             try file.write(bytes.rawSpan, at: offset)
         }
 
+        /// Has what was written on storage only.
+        func settle() throws {
+            try file.synchronize()
+            file.dropPages()
+        }
+
         /// What was read ahead of a place, once it has been read; nil if nothing was.
         func ahead(_ offset: UInt64, _ count: Int) -> [UInt8]? {
             // Whoever asks for what nobody has begun to read takes it out of the queue.
@@ -58,6 +64,7 @@ struct StorageReaderTests {
     @Test func whatIsReadAheadIsWhatTheFileHolds() throws {
         let fixture = try Fixture(byteCount: 8 << 20)
         for index in 0..<UInt64(8) { try fixture.fill(index << 20, 1 << 20, UInt8(index + 1)) }
+        try fixture.settle()
         fixture.reader.readAhead(fixture.file, (1 << 20)..<(4 << 20))
         // Across the border of two blocks, and not aligned.
         let bytes = try #require(fixture.ahead(2 << 20 - 1_000, 2_000))
@@ -84,6 +91,7 @@ struct StorageReaderTests {
     @Test func theEndOfTheFileIsNoBytesMore() throws {
         let fixture = try Fixture(byteCount: 10_000)
         try fixture.fill(0, 10_000, 9)
+        try fixture.settle()
         fixture.reader.readAhead(fixture.file, 0..<(1 << 20))
         #expect(fixture.ahead(0, 10_000) == [UInt8](repeating: 9, count: 10_000))
         var bytes = [UInt8](repeating: 1, count: 100)
@@ -94,11 +102,20 @@ struct StorageReaderTests {
         #expect(bytes == [UInt8](repeating: 9, count: 50) + [UInt8](repeating: 1, count: 50))
     }
 
+    @Test func whatIsInMemoryIsLeftThere() throws {
+        let fixture = try Fixture(byteCount: 1 << 20)
+        try fixture.fill(0, 1 << 20, 1)
+        fixture.reader.readAhead(fixture.file, 0..<(1 << 20))
+        #expect(fixture.ahead(0, 4096) == nil)
+    }
+
     @Test func filesAreToldApart() throws {
         let one = try Fixture(byteCount: 1 << 20)
         let other = try Fixture(byteCount: 1 << 20)
         try one.fill(0, 1 << 20, 1)
         try other.fill(0, 1 << 20, 2)
+        try one.settle()
+        try other.settle()
         one.reader.readAhead(one.file, 0..<(1 << 20))
         one.reader.readAhead(other.file, 0..<(1 << 20))
         #expect(one.ahead(0, 4096)?.allSatisfy { $0 == 1 } == true)
@@ -133,6 +150,7 @@ struct StorageReaderTests {
         let fixture = try Fixture(byteCount: count * UInt64(Self.step))
         var wrong = 0
         for round in 1...6 as ClosedRange<UInt8> {
+            try fixture.settle()
             let writer = WriterBox(fixture.file)
             let thread = try WorkerThread(name: "writer") {
                 for index in 0..<count {

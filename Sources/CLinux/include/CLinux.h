@@ -104,6 +104,8 @@ int clinux_accept(int socket);
 int clinux_open_directory_same_mount(int directory, const char *name);
 ssize_t clinux_read_uncached(int fd, void *buffer, size_t size, off_t offset);
 int clinux_o_direct(void);
+// The number of pages of a range that are in memory; -1 with errno.
+int64_t clinux_cached_pages(int fd, uint64_t offset, uint64_t size);
 ssize_t clinux_read_at_once(int fd, void *buffer, size_t size, off_t offset);
 int clinux_pipe(int ends[2]);
 int clinux_configure_lookup(const char *database, const char *services);
