@@ -178,6 +178,13 @@ final class FileStorage: CacheStorage {
         }
     }
 
+    /// Takes what is on storage of a part of the file out of memory.
+    func dropPages(_ range: Range<UInt64>) {
+        try? withDescriptor { number throws(SystemError) in
+            OwnedDescriptor.borrowing(number) { $0.dropPages(range) }
+        }
+    }
+
     /// Whether most of a part of the file is in memory, and need not be read ahead.
     func isInMemory(_ range: Range<UInt64>) -> Bool {
         let count = try? withDescriptor { number throws(SystemError) in

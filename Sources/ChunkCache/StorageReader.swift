@@ -212,6 +212,8 @@ final class StorageReader: @unchecked Sendable {
             ? 0
             : (try? unsafe request.file.readDirectly(into: buffer, at: request.range.lowerBound))
                 ?? 0
+        // What the kernel read ahead of the reads before nobody will read from there.
+        if count > 0 { request.file.dropPages(request.range) }
         let end = request.range.lowerBound + min(UInt64(count), wanted)
         state.update { state in
             state.clock += 1

@@ -105,8 +105,12 @@ extension OwnedDescriptor {
     }
 
     /// Takes the pages that are on storage out of memory (POSIX_FADV_DONTNEED).
-    package func dropPages() {
+    ///
+    /// - Parameter range: of which part, in bytes; nil for the whole file.
+    package func dropPages(_ range: Range<UInt64>? = nil) {
         // Advice: where it is not taken, memory is used twice, and nothing is wrong.
-        _ = posix_fadvise(number, 0, 0, POSIX_FADV_DONTNEED)
+        let start = off_t(truncatingIfNeeded: range?.lowerBound ?? 0)
+        let count = off_t(truncatingIfNeeded: range.map { $0.upperBound - $0.lowerBound } ?? 0)
+        _ = posix_fadvise(number, start, count, POSIX_FADV_DONTNEED)
     }
 }
