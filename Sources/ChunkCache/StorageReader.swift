@@ -3,7 +3,7 @@
 import Linux
 import Synchronization
 
-/// The thread that reads the cache's files ahead of sequential readers, and the memory it reads to.
+/// The threads that read the cache's files ahead of sequential readers, and the memory they read to.
 ///
 /// The kernel of a mount asks for an eighth of a megabyte and waits for it: without this the storage
 /// stands idle while the answer is copied. It reads past the page cache, since the reader's own has
@@ -13,10 +13,10 @@ import Synchronization
 /// 2. Whoever writes to a file makes the blocks stale that hold that place, also those that are
 ///    being read, after the write and before a bit says that the bytes are there. So a reader that
 ///    saw the bit finds the bytes in a block, or no block.
-/// 3. A block's memory is written by the thread alone, while the block is loading, and read by
+/// 3. A block's memory is written by the thread that loads it, while it is loading, and read by
 ///    those who are counted as its users; a block with users is not loaded again.
 final class StorageReader: @unchecked Sendable {
-    // @unchecked: who touches `memory` when is invariant 3; the thread alone changes its extent.
+    // @unchecked: who touches `memory` when is invariant 3.
     fileprivate enum Phase {
         case free
         case loading
@@ -69,6 +69,8 @@ final class StorageReader: @unchecked Sendable {
     private static let queueLimit = 16
     /// Direct reads begin and end at multiples of this.
     private static let alignment: UInt64 = 4096
+    /// One request at a time leaves half of what storage can give.
+    private static let threadCount = 3
     /// How long blocks are kept when nothing is read ahead, in milliseconds.
     private static let restTime = 1_000
 
@@ -80,16 +82,23 @@ final class StorageReader: @unchecked Sendable {
     private let usedBlocks = Atomic(0)
     private let threads = ThreadGroup()
 
-    /// A reader whose thread is running.
+    /// A reader whose threads are running.
     ///
     /// - Throws: `SystemError` if there is no thread or memory.
     init() throws(SystemError) {
         memory = try AnonymousMemory(byteCount: Self.blockSize * Self.blockCount)
         state.update { $0.queue.reserveCapacity(Self.queueLimit) }
-        try threads.start(name: "read-ahead") { self.work() }
+        do {
+            for number in 0..<Self.threadCount {
+                try threads.start(name: "read-ahead-\(number)") { self.work() }
+            }
+        } catch {
+            close()
+            throw error
+        }
     }
 
-    /// Ends the thread, which keeps this alive until then.
+    /// Ends the threads, which keep this alive until then.
     func close() {
         state.update { $0.isClosed = true }
         threads.wait()
@@ -226,7 +235,7 @@ final class StorageReader: @unchecked Sendable {
     /// Frees all blocks and gives their memory back, unless one is in use.
     private func rest() {
         state.update { state in
-            guard state.blocks.allSatisfy({ $0.users == 0 }) else { return }
+            guard state.blocks.allSatisfy({ $0.users == 0 && $0.phase != .loading }) else { return }
             for index in state.blocks.indices { state.blocks[index] = Block() }
             usedBlocks.store(0, ordering: .sequentiallyConsistent)
             memory.discardPages()
