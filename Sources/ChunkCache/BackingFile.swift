@@ -2,6 +2,7 @@
 
 import Content
 import Linux
+import Synchronization
 
 /// The sparse local file that holds a blob's chunks, and the bits that say which.
 ///
@@ -24,6 +25,8 @@ final class BackingFile: Sendable {
     private let bits: ChunkBitmap
     /// The words that are in the durable file; one flush at a time.
     private let durable: Monitor<[UInt64]>
+    /// What is in memory because it was stored.
+    private let written = Mutex(WrittenExtents())
 
     /// A backing file and its bits.
     ///
@@ -86,6 +89,7 @@ final class BackingFile: Sendable {
         at offset: UncompressedOffset
     ) throws(SystemError) {
         try data.write(bytes, at: offset.bytes)
+        written.withLock { $0.add(offset.bytes..<offset.bytes + UInt64(bytes.byteCount)) }
         bits.set(chunk)
     }
 
@@ -103,7 +107,10 @@ final class BackingFile: Sendable {
     func flush() throws(SystemError) {
         let failure: SystemError? = durable.update { durable in
             let words = bits.snapshot()
-            guard words != durable else { return nil }
+            guard words != durable else {
+                dropPages()
+                return nil
+            }
             do throws(SystemError) {
                 try data.synchronize()
             } catch {
@@ -111,11 +118,18 @@ final class BackingFile: Sendable {
                 return error
             }
             let failure = record(words, in: &durable)
-            // It has been read, and the reader's kernel keeps that, or will be from storage.
-            data.dropPages()
+            dropPages()
             return failure
         }
         if let failure { throw failure }
+    }
+
+    /// Takes what was stored before the flush before this one out of memory.
+    ///
+    /// It has been read, and the reader's kernel keeps that, or will be from storage. What this flush
+    /// made durable stays until the next: much of what was fetched ahead is still to be read.
+    private func dropPages() {
+        for range in written.withLock({ $0.nextGeneration() }) { data.dropPages(range) }
     }
 
     /// Makes everything durable, and removes the runtime bits, which then say nothing more.
@@ -125,6 +139,7 @@ final class BackingFile: Sendable {
     /// - Throws: `SystemError`; the runtime bits stay.
     func close() throws(SystemError) {
         try flush()
+        dropPages()
         if let runtimePath { try FileSystem.removeFile(runtimePath) }
     }
 

@@ -31,8 +31,8 @@ protocol CacheStorage: Sendable {
     /// - Throws: `SystemError`; anything written since the last time may be lost.
     func synchronize() throws(SystemError)
 
-    /// Takes what is on storage out of memory.
-    func dropPages()
+    /// Takes what is on storage of a part of the file out of memory.
+    func dropPages(_ range: Range<UInt64>)
 }
 
 /// A file of the file system, which is open while it is used, and longer if a pool has room.
@@ -178,7 +178,6 @@ final class FileStorage: CacheStorage {
         }
     }
 
-    /// Takes what is on storage of a part of the file out of memory.
     func dropPages(_ range: Range<UInt64>) {
         try? withDescriptor { number throws(SystemError) in
             OwnedDescriptor.borrowing(number) { $0.dropPages(range) }
@@ -191,6 +190,11 @@ final class FileStorage: CacheStorage {
             OwnedDescriptor.borrowing(number) { $0.bytesInMemory(range) }
         }
         return (count ?? 0) > (range.upperBound - range.lowerBound) / 2
+    }
+
+    /// A part of the file that was to be read ahead is in memory.
+    func foundInMemory(_ range: Range<UInt64>) {
+        readAhead.foundInMemory(range)
     }
 
     /// Reads past the page cache; for `StorageReader` alone.
@@ -235,12 +239,6 @@ final class FileStorage: CacheStorage {
             try OwnedDescriptor.borrowing(number) { file throws(SystemError) in
                 try file.synchronizeData(path)
             }
-        }
-    }
-
-    func dropPages() {
-        try? withDescriptor { number throws(SystemError) in
-            OwnedDescriptor.borrowing(number) { $0.dropPages() }
         }
     }
 }

@@ -13,7 +13,11 @@ final class Flusher: Sendable {
     /// At the latest after this time: what a power cut may cost to fetch again.
     private static let interval = 30_000
     /// At the latest after this many bytes.
-    private static let byteLimit = 256 << 20
+    ///
+    /// As many and twice as many are in memory until they are dropped: more than are fetched ahead of
+    /// a sequential reader, which would else be read back from storage, and few enough that the
+    /// kernel uses the same pages again.
+    private static let byteLimit = 64 << 20
 
     private let state = Monitor(State())
     private let pendingBytes: PendingBytes
@@ -27,13 +31,17 @@ final class Flusher: Sendable {
         let pending = PendingBytes()
         pendingBytes = pending
         try threads.start(name: "flush") { [state] in
+            var wasBusy = false
             while true {
                 let isClosed = state.wait(milliseconds: Self.interval) { state -> Bool? in
                     guard state.isClosed || state.isDue else { return nil }
                     state.isDue = false
                     return state.isClosed
                 }
-                if pending.count.exchange(0, ordering: .relaxed) > 0 { flush() }
+                let isBusy = pending.count.exchange(0, ordering: .relaxed) > 0
+                // Once more after the last bytes: that takes them out of memory.
+                if isBusy || wasBusy { flush() }
+                wasBusy = isBusy
                 if isClosed == true { return }
             }
         }

@@ -52,6 +52,19 @@ final class StorageReadAhead: Sendable {
         if Self.isNext(second, offset) { second.hasWaited.store(true, ordering: .relaxed) }
     }
 
+    /// What was to be read ahead is in memory: nothing more is, until its reader waits again.
+    func foundInMemory(_ range: Range<UInt64>) {
+        Self.rest(first, range)
+        Self.rest(second, range)
+    }
+
+    private static func rest(_ stream: borrowing Stream, _ range: Range<UInt64>) {
+        let end = stream.end.load(ordering: .relaxed)
+        guard range.contains(stream.next.load(ordering: .relaxed)) || range.contains(end &- 1)
+        else { return }
+        stream.hasWaited.store(false, ordering: .relaxed)
+    }
+
     private static func isNext(_ stream: borrowing Stream, _ offset: UInt64) -> Bool {
         let next = stream.next.load(ordering: .relaxed)
         return next != 0 && offset &+ tolerance >= next && offset <= next &+ tolerance

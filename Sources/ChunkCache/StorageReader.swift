@@ -137,7 +137,8 @@ final class StorageReader: @unchecked Sendable {
         while done < buffer.count {
             let place = offset &+ UInt64(done)
             let limit = buffer.count - done
-            var found = state.update { $0.use(place, limit, of: file.number) }
+            // Quietly: threads that wait for something to read would be woken by each copy.
+            var found = state.updateQuietly { $0.use(place, limit, of: file.number) }
             if case .loading = found {
                 onWait()
                 found = state.wait { state in
@@ -152,7 +153,11 @@ final class StorageReader: @unchecked Sendable {
                 rebasing: memory.bytes[first..<first + count]
             )
             unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done...]).copyMemory(from: bytes)
-            state.update { $0.blocks[block].users -= 1 }
+            let isBlockWanted = state.updateQuietly { state in
+                state.blocks[block].users -= 1
+                return !state.queue.isEmpty
+            }
+            if isBlockWanted { state.update { _ in } }
             done += count
         }
         return done
@@ -215,20 +220,31 @@ final class StorageReader: @unchecked Sendable {
             rebasing: memory.bytes[start..<start + rounded]
         )
         // What was fetched just now is in memory: reading it from storage would have to wait until it
-        // is there. What cannot be read so is read by those who need it, and they will say why.
+        // is there.
+        guard !request.file.isInMemory(request.range) else {
+            request.file.foundInMemory(request.range)
+            return finish(block, request.range.lowerBound..<request.range.lowerBound)
+        }
+        // What cannot be read so is read by those who need it, and they will say why.
         let count =
-            request.file.isInMemory(request.range)
-            ? 0
-            : (try? unsafe request.file.readDirectly(into: buffer, at: request.range.lowerBound))
-                ?? 0
+            (try? unsafe request.file.readDirectly(into: buffer, at: request.range.lowerBound))
+            ?? 0
         // What the kernel read ahead of the reads before nobody will read from there.
         if count > 0 { request.file.dropPages(request.range) }
         let end = request.range.lowerBound + min(UInt64(count), wanted)
+        finish(block, request.range.lowerBound..<end)
+    }
+
+    /// A block holds what it is going to hold; one without a byte is free again.
+    private func finish(_ block: Int, _ range: Range<UInt64>) {
         state.update { state in
             state.clock += 1
-            state.blocks[block].range = request.range.lowerBound..<end
+            state.blocks[block].range = range
             state.blocks[block].phase = .ready
             state.blocks[block].lastUse = state.clock
+            guard range.isEmpty else { return }
+            state.blocks[block] = Block()
+            usedBlocks.wrappingSubtract(1, ordering: .sequentiallyConsistent)
         }
     }
 

@@ -107,6 +107,19 @@ package final class Monitor<State: ~Copyable>: @unchecked Sendable {
         return try body(&state)
     }
 
+    /// Runs the body with the lock held and wakes nobody: for changes that no waiter waits for.
+    ///
+    /// - Parameter body: as in `update`.
+    /// - Returns: what the body returns.
+    /// - Throws: what the body throws.
+    package func updateQuietly<T: ~Copyable, Failure: Error>(
+        _ body: (inout State) throws(Failure) -> sending T
+    ) throws(Failure) -> sending T {
+        unsafe pthread_mutex_lock(mutex)
+        defer { unsafe pthread_mutex_unlock(mutex) }
+        return try body(&state)
+    }
+
     /// Waits until the body gives a value.
     ///
     /// The body runs with the lock held: at once, then after every `update`. What it changes wakes

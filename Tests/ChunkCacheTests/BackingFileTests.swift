@@ -34,6 +34,7 @@ private final class RecordedStorage: CacheStorage {
     private let isData: Bool
     private let bytes: Mutex<[UInt8]>
     let fault = Mutex(Fault.none)
+    let dropped = Mutex<[Range<UInt64>]>([])
 
     init(_ record: WriteRecord, isData: Bool, size: Int) {
         self.record = record
@@ -69,7 +70,9 @@ private final class RecordedStorage: CacheStorage {
         record.add(isData ? .dataSynchronized : .bitsSynchronized)
     }
 
-    func dropPages() {}
+    func dropPages(_ range: Range<UInt64>) {
+        dropped.withLock { $0.append(range) }
+    }
 }
 
 @Suite("Backing file")
@@ -184,6 +187,41 @@ struct BackingFileTests {
         let backing = try backing()
         try backing.flush()
         #expect(record.operations.withLock { $0.isEmpty })
+    }
+
+    /// What was fetched ahead is still to be read when it becomes durable.
+    @Test func whatWasStoredStaysInMemoryForOneMoreFlush() throws {
+        let backing = try backing()
+        func dropped() -> [Range<UInt64>] { data.dropped.withLock { $0 } }
+        try store(0, in: backing)
+        try store(1, in: backing)
+        try store(7, in: backing)
+        try backing.flush()
+        #expect(dropped().isEmpty)
+        try store(2, in: backing)
+        try backing.flush()
+        #expect(dropped() == [0..<8192, 28_672..<32_768])
+        // Nothing has come since: the rest goes all the same, and goes once.
+        try backing.flush()
+        try backing.flush()
+        #expect(dropped() == [0..<8192, 28_672..<32_768, 8192..<12_288])
+    }
+
+    @Test func partsBeyondNumberAreOne() {
+        var written = WrittenExtents()
+        for index in 0..<UInt64(10_000) { written.add(index * 8192..<index * 8192 + 4096) }
+        #expect(written.nextGeneration().isEmpty)
+        let ranges = written.nextGeneration()
+        #expect(ranges.count <= 4096)
+        for index in 0..<UInt64(10_000) {
+            let place = index * 8192..<index * 8192 + 4096
+            #expect(
+                ranges.contains {
+                    $0.lowerBound <= place.lowerBound && $0.upperBound >= place.upperBound
+                }
+            )
+        }
+        #expect(written.nextGeneration().isEmpty)
     }
 
     /// A full disk: reads go on from memory, each chunk is fetched each time, and it is said once.

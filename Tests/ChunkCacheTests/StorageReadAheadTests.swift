@@ -37,6 +37,15 @@ struct StorageReadAheadTests {
         #expect(found.last.map { $0.upperBound <= end + 4 * Self.mebibyte } == true)
     }
 
+    @Test func whatIsInMemoryIsNotReadAheadUntilItsReaderWaitsAgain() throws {
+        let readAhead = StorageReadAhead()
+        let found = try #require(ranges(readAhead, from: 0, steps: 64).last)
+        readAhead.foundInMemory(found)
+        let place = UInt64(64 * Self.step)
+        #expect(ranges(readAhead, from: place, steps: 64, waits: false).isEmpty)
+        #expect(!ranges(readAhead, from: 2 * place, steps: 64).isEmpty)
+    }
+
     @Test func whoReadsAtRandomIsNotReadAheadFor() {
         let readAhead = StorageReadAhead()
         var place: UInt64 = 1
