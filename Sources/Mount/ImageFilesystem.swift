@@ -22,14 +22,20 @@ final class ImageFilesystem: FuseFilesystem {
     /// - Parameters:
     ///   - image: the image.
     ///   - cache: fetches its chunks.
+    ///   - refusesAbsentXattrs: see `MountOptions`.
     ///   - log: takes the true causes of requests that fail.
     /// - Throws: `ContentError` if its root is no directory.
-    init(_ image: OpenImage, _ cache: ChunkCache, _ log: Logger) throws(ContentError) {
+    init(
+        _ image: OpenImage,
+        _ cache: ChunkCache,
+        refusesAbsentXattrs: Bool = true,
+        _ log: Logger
+    ) throws(ContentError) {
         self.image = image
         self.cache = cache
         self.log = log
         rootNode = try image.tree.read { tree throws(ContentError) in try tree.root().nid }
-        hasXattrs = image.tree.layout.hasXattrs
+        hasXattrs = image.tree.layout.hasXattrs || !refusesAbsentXattrs
     }
 
     func lookup(_ name: RawSpan, in directory: UInt64) throws(FuseFailure) -> FuseAttributes? {

@@ -58,8 +58,7 @@ package final class MountEngine: Sendable {
     ) throws -> MountedImage {
         let image = try OpenImage(source, cache, cacheDirectory: options.cacheDirectory)
         do {
-            let filesystem = try ImageFilesystem(image, cache, log)
-            let session = try attach(filesystem, point, image.name)
+            let session = try attach(filesystem(of: image), point, image.name)
             do {
                 try workers.serve(session)
                 try point.awaitAnswer()
@@ -99,7 +98,7 @@ package final class MountEngine: Sendable {
         let image = try OpenImage(source, cache, cacheDirectory: options.cacheDirectory)
         do {
             let session = try FuseSession(
-                ImageFilesystem(image, cache, log),
+                filesystem(of: image),
                 takingOver: device,
                 initRequest: initRequest
             )
@@ -117,6 +116,15 @@ package final class MountEngine: Sendable {
             image.close(cache)
             throw error
         }
+    }
+
+    private func filesystem(of image: OpenImage) throws(ContentError) -> ImageFilesystem {
+        try ImageFilesystem(
+            image,
+            cache,
+            refusesAbsentXattrs: options.refusesAbsentXattrs,
+            log
+        )
     }
 
     /// Mounts, once what a dead process left is away; nothing answers yet.

@@ -31,6 +31,8 @@ final class EngineMounter: ImageMounter {
         _ descriptors: MountDescriptors,
         _ log: Logger
     ) throws {
+        var options = options
+        options.refusesAbsentXattrs = false
         engine = try MountEngine(options, log)
         // Until the process ends: requests that it has not answered would be answered with an error
         // when the engine goes, and the next process could not any more.
