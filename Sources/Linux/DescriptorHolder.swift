@@ -18,6 +18,9 @@ package struct DescriptorHolder: ~Copyable {
     /// How long it stays without anything to keep, in milliseconds: a service that is restarted is
     /// back by then.
     private static let idleTime: Int32 = 5_000
+    /// How often it looks for mounts that have ended while no service is there to say so, in
+    /// milliseconds.
+    private static let interval: Int32 = 60_000
     /// One service, and what an administrator does by hand.
     private static let clientLimit = 16
 
@@ -67,24 +70,29 @@ package struct DescriptorHolder: ~Copyable {
         while true {
             var polled = [pollfd(fd: listener.number, events: Int16(POLLIN), revents: 0)]
             polled += clients.map { pollfd(fd: $0.number, events: Int16(POLLIN), revents: 0) }
-            // Only an error is of interest: whoever serves the mount reads from it.
-            polled += kept.map { pollfd(fd: $0.number, events: 0, revents: 0) }
+            // Not the kept ones: the kernel would wake this process for every request on them.
             let isIdle = clients.isEmpty && kept.isEmpty
+            let time = isIdle ? Self.idleTime : clients.isEmpty ? Self.interval : -1
             let count = try retryingOnInterrupt("poll", "holder") {
-                unsafe poll(&polled, nfds_t(polled.count), isIdle ? Self.idleTime : -1)
+                unsafe poll(&polled, nfds_t(polled.count), time)
             }
-            if count == 0 { return }
-            handle(polled.map { $0.revents != 0 })
+            if count == 0, isIdle { return }
+            if count > 0 { handle(polled.map { $0.revents != 0 }) }
+            dropEnded()
         }
     }
 
-    /// Does what was reported of listener, clients and kept descriptors, in that order.
-    private mutating func handle(_ reported: [Bool]) {
-        let (clients, kept) = (self.clients, self.kept)
-        for (index, stored) in kept.enumerated() where reported[1 + clients.count + index] {
-            // The mount has ended.
-            self.kept.removeAll { $0 === stored }
+    /// Lets go what belongs to mounts that have ended.
+    private mutating func dropEnded() {
+        kept.removeAll { stored in
+            var polled = pollfd(fd: stored.number, events: 0, revents: 0)
+            return unsafe poll(&polled, 1, 0) == 1
         }
+    }
+
+    /// Does what was reported of listener and clients, in that order.
+    private mutating func handle(_ reported: [Bool]) {
+        let clients = self.clients
         for (index, client) in clients.enumerated() where reported[1 + index] {
             if !answer(client) { self.clients.removeAll { $0 === client } }
         }

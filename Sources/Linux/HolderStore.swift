@@ -25,6 +25,8 @@ package final class HolderStore: DescriptorStore {
     /// How the process is started that is given the listening socket; it must not wait for it.
     package typealias Starter = @Sendable (Int32) throws(SystemError) -> Void
 
+    /// How often a holder that does not answer is asked for what it has, 10 s each time.
+    private static let attempts = 6
     /// How long after a failure the next try is made, in milliseconds.
     private static let pause = 10_000
 
@@ -53,14 +55,29 @@ package final class HolderStore: DescriptorStore {
 
     package func inherited() throws(SystemError) -> [StoredDescriptor] {
         try state.update { (state) throws(SystemError) in
-            guard let connection = try connected(&state, starting: false) else { return [] }
-            let stored = try Self.list(connection)
-            // The next holder gets them, too.
-            let names = Set(stored.map(\.name))
-            state.kept.removeAll { names.contains($0.name) }
-            state.kept += stored
-            return stored
+            // However long it takes to answer: it has what nobody else has.
+            for _ in 1..<Self.attempts {
+                do throws(SystemError) {
+                    return try inherited(&state)
+                } catch  where error.code == EAGAIN {
+                    state.connection?.shutDown()
+                    state.connection = nil
+                }
+            }
+            return try inherited(&state)
         }
+    }
+
+    private func inherited(
+        _ state: inout State
+    ) throws(SystemError) -> [StoredDescriptor] {
+        guard let connection = try connected(&state, starting: false) else { return [] }
+        let stored = try Self.list(connection)
+        // The next holder gets them, too.
+        let names = Set(stored.map(\.name))
+        state.kept.removeAll { names.contains($0.name) }
+        state.kept += stored
+        return stored
     }
 
     package func put(_ name: String, _ descriptor: Int32) throws(SystemError) {
@@ -127,7 +144,7 @@ package final class HolderStore: DescriptorStore {
         if let connection = state.connection { return connection }
         guard !state.isClosed else { return nil }
         let connection: HolderConnection
-        if let running = try place.connect(), (try? Self.list(running)) != nil {
+        if let running = try place.connect(), try isAnswering(running, orStarting: starting) {
             connection = running
         } else if starting, let start {
             connection = try place.start(start)
@@ -138,6 +155,22 @@ package final class HolderStore: DescriptorStore {
         state.connection = connection
         try watch(connection)
         return connection
+    }
+
+    /// Whether the other side answers.
+    ///
+    /// - Throws: `SystemError`: EAGAIN if it has not in time and no other one is to be started.
+    private func isAnswering(
+        _ connection: HolderConnection,
+        orStarting isReplaceable: Bool
+    ) throws(SystemError) -> Bool {
+        do throws(SystemError) {
+            _ = try Self.list(connection)
+            return true
+        } catch {
+            guard isReplaceable || error.code != EAGAIN else { throw error }
+            return false
+        }
     }
 
     /// Has a thread wait for the end of the connection.

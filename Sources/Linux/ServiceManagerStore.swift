@@ -46,7 +46,7 @@ package final class ServiceManagerStore: DescriptorStore {
     private static func keepsDescriptors() -> Bool {
         do throws(SystemError) {
             var pipe = try HangupPipe()
-            try ServiceNotifier.send("FDSTORE=1\nFDNAME=\(probe)", pipe.writingEnd)
+            try ServiceNotifier.send("FDSTORE=1\nFDPOLL=0\nFDNAME=\(probe)", pipe.writingEnd)
             pipe.closeWritingEnd()
             try ServiceNotifier.waitUntilProcessed()
             let isKept = try !pipe.hasEnded(within: 0)
@@ -62,7 +62,8 @@ package final class ServiceManagerStore: DescriptorStore {
     package func put(_ name: String, _ descriptor: Int32) throws(SystemError) {
         // Of two with one name the manager would keep both.
         remove(name)
-        try ServiceNotifier.send("FDSTORE=1\nFDNAME=\(Self.prefix)\(name)", descriptor)
+        // Not to be polled (systemd 246): the manager would be woken by every request of the mount's.
+        try ServiceNotifier.send("FDSTORE=1\nFDPOLL=0\nFDNAME=\(Self.prefix)\(name)", descriptor)
         // Of a process that has died meanwhile it would not know the unit.
         try ServiceNotifier.waitUntilProcessed()
     }

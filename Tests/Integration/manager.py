@@ -30,6 +30,8 @@ class ServiceManager:
         self.keeps = keeps
         # Names, each with a descriptor of ours.
         self.store: list[tuple[str, int]] = []
+        # Those that a real one would poll, and be woken by.
+        self.polled: list[str] = []
         self._lock = threading.Lock()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
@@ -46,6 +48,8 @@ class ServiceManager:
         name = fields.get("FDNAME", "stored")
         if fields.get("FDSTORE") == "1" and self.keeps:
             self.store += [(name, descriptor) for descriptor in descriptors]
+            if fields.get("FDPOLL") != "0":
+                self.polled.append(name)
             return
         # Of BARRIER, too: the sender waits for that.
         for descriptor in descriptors:

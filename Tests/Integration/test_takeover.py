@@ -221,6 +221,7 @@ def test_a_service_manager_keeps_the_descriptors(lazypull: Lazypull, workspace: 
             assert lazy.log().count("mount taken over") == number + 1
             (name,) = lazy.manager.names()
             assert name.startswith("lazypull-mount-")
+        assert lazy.manager.polled == []
         wait_until(lambda: not holders(lazy), "the holder's end")
         assert container.run("/bin/sh", "-c", ": >/stop") == 0
         assert container.wait() == 0
