@@ -42,6 +42,10 @@ final class LazyImages: Sendable {
         /// What tags stood for a moment ago.
         var tags: [Reference: Remembered] = [:]
         var mounts: [MountKey: any ImageMount] = [:]
+        /// Since when mounted images have had no user; the time is of a clock that never jumps.
+        var idleSince: [Digest: UInt64] = [:]
+        /// What could not be mounted when it was last tried.
+        var degraded: [Digest: DegradedImage] = [:]
     }
 
     private enum Turn {
@@ -56,11 +60,14 @@ final class LazyImages: Sendable {
 
     let mounter: any ImageMounter
     private let locator: (any ImageLocator)?
-    private let store: SnapshotStore
+    let store: SnapshotStore
     let records: MountRecords
     let directories: SnapshotDirectories
     let log: Logger
     let state = Monitor(State())
+    /// Ends the threads.
+    let isClosed = Monitor(false)
+    let threads = ThreadGroup()
 
     /// The images of a root directory, mounted as the process before left them; what cannot be taken
     /// over of it is cleared.
@@ -161,7 +168,7 @@ final class LazyImages: Sendable {
     }
 
     /// Runs the body while nobody else does for the same image.
-    private func alone<T>(_ key: String, _ body: () throws -> T) throws -> T {
+    func alone<T>(_ key: String, _ body: () throws -> T) throws -> T {
         let arrival = CurrentProcess.monotonicNanoseconds
         let turn = state.wait { state -> Turn? in
             guard !state.busy.contains(key) else { return nil }
@@ -249,12 +256,19 @@ extension LazyImages {
     /// - Returns: the directory.
     /// - Throws: an error that says why it cannot be mounted.
     func mountPoint(_ layer: LazyLayer) throws -> String {
-        let reference = try Reference(layer.reference)
-        return try withImage(reference) { chain in
-            let key = MountKey(image: layer.image, layers: chain.mountedLayers(upTo: layer.index))
-            let known = state.update { $0.mounts[key] }
-            if let known, known.isAlive { return known.path }
-            return try alone(layer.image.oci) { try mount(key, reference) }
+        try keepingAccount(of: layer) {
+            let reference = try Reference(layer.reference)
+            return try withImage(reference) { chain in
+                let layers = chain.mountedLayers(upTo: layer.index)
+                let key = MountKey(image: layer.image, layers: layers)
+                let known = state.update { state -> (any ImageMount)? in
+                    // The caller writes the row of the one who uses it when it knows the place.
+                    state.idleSince[layer.image] = nil
+                    return state.mounts[key]
+                }
+                if let known, known.isAlive { return known.path }
+                return try alone(layer.image.oci) { try mount(key, reference) }
+            }
         }
     }
 
@@ -303,6 +317,7 @@ extension LazyImages {
             }
             let mounts = state.update { state in
                 state.chains[image] = nil
+                state.degraded[image] = nil
                 let mounts = state.mounts.filter { $0.key.image == image }
                 for key in mounts.keys { state.mounts[key] = nil }
                 return Array(mounts.values)
@@ -335,6 +350,8 @@ extension LazyImages {
 
     /// Takes the mounts out of sight that end with this process; the others stay for the next one.
     func close() {
+        isClosed.update { $0 = true }
+        threads.wait()
         let mounts = state.update { state in
             let ending = state.mounts.filter { $0.value.continuation == nil }
             for key in ending.keys { state.mounts[key] = nil }

@@ -49,6 +49,7 @@ package final class Snapshotter: SnapshotService {
     ///   - root: the directory, from the root; made if it is missing.
     ///   - mountOptions: options of every overlay mount, such as `volatile`.
     ///   - mounter: mounts converted images, which are never downloaded; nil if there is none.
+    ///   - idleSeconds: how long an image stays mounted that nobody uses.
     ///   - locator: finds images that a client does not name; nil if there is none.
     ///   - logger: told what was found damaged, lost or kept.
     ///   - steps: told every step that leaves a trace on storage; for tests.
@@ -58,6 +59,7 @@ package final class Snapshotter: SnapshotService {
         root: String,
         mountOptions: [String] = [],
         mounter: (any ImageMounter)? = nil,
+        idleSeconds: Int = 3_600,
         locator: (any ImageLocator)? = nil,
         logger: Logger,
         steps: StepObserver = .none
@@ -78,6 +80,7 @@ package final class Snapshotter: SnapshotService {
             }
         housekeeper = try Housekeeper(store, directories, images, logger)
         numbers = Mutex(Numbers(next: findings.nextID))
+        try images?.startWatch(idleSeconds: idleSeconds)
         for id in findings.unsettled { housekeeper.settle(id) }
         housekeeper.emptyTrash()
     }
@@ -88,6 +91,9 @@ package final class Snapshotter: SnapshotService {
     package func summary() throws(RPCStatus) -> SnapshotSummary {
         try answering("snapshots") { try store.read { rows in try rows.summary() } }
     }
+
+    /// The images that containers are made from and that cannot be mounted at the moment.
+    package var degradedImages: [DegradedImage] { images?.degradedImages ?? [] }
 
     package func mounts(key: String, _ context: CallContext) throws(RPCStatus) -> [MountSpec] {
         try answering("snapshot \(key)") {

@@ -142,6 +142,28 @@ struct StoreRows {
         ).step()
     }
 
+    /// The images whose files containers may be using: those below active snapshots and views.
+    func imagesInUse() throws(DatabaseError) -> Set<Digest> {
+        let statement = try connection.prepare(
+            """
+            WITH RECURSIVE used (id) AS (
+                SELECT parent FROM snapshots WHERE kind <> ? AND parent IS NOT NULL
+                UNION
+                SELECT s.parent FROM used JOIN snapshots s ON s.id = used.id
+                WHERE s.image IS NULL AND s.parent IS NOT NULL
+            )
+            SELECT DISTINCT s.image FROM used JOIN snapshots s ON s.id = used.id
+            WHERE s.image IS NOT NULL
+            """,
+            .integer(Int64(SnapshotInfo.Kind.committed.rawValue))
+        )
+        var images: Set<Digest> = []
+        while try statement.step() {
+            if let image = Digest(oci: statement.text(0)) { images.insert(image) }
+        }
+        return images
+    }
+
     /// Whether a snapshot is the parent of another.
     func hasChildren(_ id: Int64) throws(DatabaseError) -> Bool {
         try connection.prepare(

@@ -39,11 +39,17 @@ enum ServeSnapshotterCommand {
         value: OptionValue("DIR", .directory, defaultText: "cache in the directory of --root"),
         help: "Keep what is fetched of converted images in DIR, which is this service's alone."
     )
+    private static let unmountAfter = Option(
+        "unmount-after",
+        value: OptionValue("SECONDS", .integer(1...31_536_000), fallback: "3600"),
+        help: "Unmount an image that no container has used for SECONDS."
+    )
     /// How long the metadata of an image may take, in seconds: containerd waits for it.
     private static let metadataSeconds = 60
     /// What holds as long as the service runs.
     private static let fixed =
-        [root, address, adminAddress, cacheDirectory] + ReadOptions.all + RegistryOptions.all
+        [root, address, adminAddress, cacheDirectory, unmountAfter] + ReadOptions.all
+        + RegistryOptions.all
         + LimitOptions.ofTrees
     /// What a configuration file may give defaults of.
     private static let configurable = fixed + [LogOptions.level, LogOptions.format]
@@ -123,7 +129,12 @@ enum ServeSnapshotterCommand {
         // Before any thread is started.
         let signals = try SignalDescriptor([SIGTERM, SIGINT, SIGHUP])
         let mounter = try mounter(arguments, rootPath, log)
-        let snapshotter = try Snapshotter(root: rootPath, mounter: mounter, logger: log)
+        let snapshotter = try Snapshotter(
+            root: rootPath,
+            mounter: mounter,
+            idleSeconds: arguments.integer(unmountAfter) ?? 3_600,
+            logger: log
+        )
         let calls = CallCounts()
         let admin = try AdminServer(ServiceState(snapshotter, calls), address: adminAddress)
         let server = try SnapshotsServer(snapshotter, address: address, observer: calls, log: log)

@@ -37,6 +37,9 @@ final class ServiceState: AdminProvider {
             # HELP lazypull_committed_bytes What committed snapshots take, as far as measured.
             # TYPE lazypull_committed_bytes gauge
             lazypull_committed_bytes \(summary.committedBytes)
+            # HELP lazypull_degraded_images Images in use that cannot be mounted at the moment.
+            # TYPE lazypull_degraded_images gauge
+            lazypull_degraded_images \(snapshotter.degradedImages.count)
 
             """
         return text
@@ -49,6 +52,11 @@ final class ServiceState: AdminProvider {
                 (CurrentProcess.monotonicNanoseconds &- start) / 1_000_000_000
             ),
             "calls": calls.document(),
+            "degraded": .array(
+                snapshotter.degradedImages.map {
+                    .object(["image": .string($0.reference), "error": .string($0.error)])
+                }
+            ),
         ]
         do throws(RPCStatus) {
             let summary = try snapshotter.summary()

@@ -45,6 +45,10 @@ enum StatusCommand {
             let bytes = UInt64(clamping: number(state["committedBytes"]))
             lines.append("committed  \(ByteCount.text(bytes))")
         }
+        for image in state["degraded"]?.items ?? [] {
+            let (name, error) = (image["image"]?.text ?? "", image["error"]?.text ?? "")
+            lines.append("degraded   \(name): \(error)")
+        }
         for call in state["calls"]?.items ?? [] {
             let (method, code) = (call["method"]?.text ?? "", call["code"]?.text ?? "")
             lines.append("calls      \(number(call["count"])) \(method) \(code)")
