@@ -99,6 +99,10 @@ def test_a_mount_out_of_sight_is_served_on(
     kernel.unmount(place)
     other = Container(service, image, workspace, "two")
     with Readers(container) as readers, Readers(other) as others:
+        # Until both mounts' kernels know that closing is nobody's business: starting a program closes
+        # the readers' files, and nobody would answer.
+        readers.await_reads(5)
+        others.await_reads(5)
         for _ in range(3):
             service.stop(signal.SIGKILL)
             service.start()
