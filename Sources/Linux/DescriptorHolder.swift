@@ -53,12 +53,14 @@ package struct DescriptorHolder: ~Copyable {
     }
 
     /// Makes this process independent of the service that started it, before it goes to the
-    /// background: nothing that the service has open stays open with it, no signal is blocked.
+    /// background: nothing that the service has open stays open with it, no signal is blocked, and
+    /// those that ask a service to end are none of its: with it, the running containers' files would.
     package static func separate() {
         _ = clinux_close_from(inheritedDescriptor + 1)
         var set = sigset_t()
         unsafe sigemptyset(&set)
         _ = unsafe pthread_sigmask(SIG_SETMASK, &set, nil)
+        for number in [SIGHUP, SIGINT, SIGTERM] { _ = signal(number, SIG_IGN) }
         _ = unsafe clinux_set_thread_name(pthread_self(), "lazypull-holder")
         try? ResourceLimits.raiseOpenFiles()
     }

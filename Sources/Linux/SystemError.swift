@@ -21,6 +21,11 @@ package struct SystemError: Error, Sendable, CustomStringConvertible {
         self.code = code
     }
 
+    /// Whether something ran out that others may give back: worth another try a moment later.
+    package var isShortage: Bool {
+        [EMFILE, ENFILE, ENOMEM, ENOBUFS, EAGAIN].contains(code)
+    }
+
     package var description: String {
         "\(call) \(object): \(Self.text(of: code))"
     }

@@ -87,7 +87,7 @@ final class LazyImages: Sendable {
         self.log = log
         records = MountRecords(directories.sessions)
         try directories.makeImageDirectories()
-        clearMounts(explained: takeOverMounts())
+        clearMounts(explained: try takeOverMounts())
         for name in try FileSystem.names(inDirectory: directories.images)
         where Digest(hex: name) == nil {
             try directories.discardImage(name)

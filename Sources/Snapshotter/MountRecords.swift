@@ -10,6 +10,9 @@ struct MountRecord: Equatable {
     var image: Digest
     /// How many of its layers, from the lowest; nil for all.
     var layers: Int?
+    /// The manifest of what is mounted, which for some of the layers is made here; nil in records of
+    /// versions that did not say.
+    var manifest: Digest?
     /// Where its data is.
     var reference: String
     /// Where it is mounted.
@@ -35,6 +38,7 @@ struct MountRecord: Equatable {
             "device": .unsigned(continuation.device),
             "init": .string(HexText.text(of: continuation.initRequest)),
         ]
+        fields["manifest"] = manifest.map { .string($0.oci) }
         fields["layers"] = layers.map { .integer(Int64($0)) }
         return JSONValue.object(fields).serialized() + [0x0a]
     }
@@ -69,6 +73,12 @@ extension MountRecord {
         case .integer(let count) where (1...1 << 20).contains(count): layers = Int(count)
         default: throw .corrupt("\(file): layers is no count")
         }
+        if document["manifest"] != nil {
+            guard let manifest = Digest(oci: try text("manifest")) else {
+                throw .corrupt("\(file): manifest is no digest")
+            }
+            self.manifest = manifest
+        }
         self.image = image
         reference = try text("reference")
         path = try text("path")
@@ -91,9 +101,11 @@ struct MountRecords: Sendable {
     }
 
     /// The names of the mounts' descriptors.
-    var names: [String] {
-        let files = (try? FileSystem.names(inDirectory: directory)) ?? []
-        return files.filter { $0.hasSuffix(Self.suffix) }
+    ///
+    /// - Returns: them, in no order that means anything.
+    /// - Throws: `SystemError` if nobody can say which there are.
+    func names() throws(SystemError) -> [String] {
+        try FileSystem.names(inDirectory: directory).filter { $0.hasSuffix(Self.suffix) }
             .map { String($0.dropLast(Self.suffix.count)) }.sorted()
     }
 

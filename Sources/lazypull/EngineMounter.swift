@@ -86,6 +86,7 @@ final class EngineMounter: ImageMounter {
             device: descriptors.take(continuation.name),
             initRequest: continuation.initRequest
         )
+        descriptors.confirm(continuation.name)
         return EngineMount(mounted, continuation, descriptors, mounts, log)
     }
 

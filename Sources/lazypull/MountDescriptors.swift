@@ -72,16 +72,20 @@ final class MountDescriptors: Sendable {
         store.remove(name)
     }
 
-    /// A mount's descriptor that an earlier process left.
+    /// A mount's descriptor that an earlier process left; to be confirmed when it is served.
     func take(_ name: String) throws(SystemError) -> OwnedDescriptor {
         guard let stored = leftDescriptors()[name] else { throw .notKept(name) }
         if state.update({ $0.moving.contains(name) }) {
             try store.put(name, stored.number)
             former?.remove(name)
+            state.update { _ = $0.moving.remove(name) }
         }
-        let copy = try stored.duplicate()
+        return try stored.duplicate()
+    }
+
+    /// A mount that an earlier process left is served: its descriptor is kept on.
+    func confirm(_ name: String) {
         state.update { _ = $0.left?.removeValue(forKey: name) }
-        return copy
     }
 
     /// Keeps none of those any more that were not taken: their mounts end.

@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,11 @@ def test_a_container_reads_on_while_the_service_dies(lazy: LazyNode) -> None:
         wait_for_reads(container)
         # One that keeps the descriptors is enough; where it dies, another gets them.
         (holder,) = holders(lazy)
+        # What ends a service does not end it.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(holder, number)
+        time.sleep(0.3)
+        assert holders(lazy) == [holder]
         os.kill(holder, signal.SIGKILL)
         wait_until(lambda: "the holder of descriptors has ended" in lazy.log(), "another holder")
         lazy.node.kill(lazy.service)

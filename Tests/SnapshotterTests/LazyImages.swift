@@ -97,6 +97,8 @@ final class CountingMounter: ImageMounter {
         /// What can be taken over; it is alive, or else out of sight.
         var left: [String: Bool] = [:]
         var takeovers: [String] = []
+        /// The failures of the next takeovers.
+        var takeoverFailures: [SystemError] = []
         /// How often what nobody took over was given up.
         var ends = 0
         /// To be called when the last user of a mount has ended.
@@ -135,6 +137,10 @@ final class CountingMounter: ImageMounter {
         _ continuation: MountContinuation
     ) throws -> any ImageMount {
         _ = try ConvertedImage(image)
+        let failure = counts.withLock { counts in
+            counts.takeoverFailures.isEmpty ? nil : counts.takeoverFailures.removeFirst()
+        }
+        if let failure { throw failure }
         guard let isAlive = now.left[continuation.name] else {
             throw ContentError.unsupported("no descriptor")
         }

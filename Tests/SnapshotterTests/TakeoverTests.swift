@@ -2,6 +2,7 @@
 
 import Containerd
 import Content
+import Glibc
 import Linux
 import Synchronization
 import TestSupport
@@ -34,13 +35,15 @@ struct TakeoverTests {
 
     private func successor(
         _ root: String,
-        left: [String: Bool]
+        left: [String: Bool],
+        failures: [SystemError] = []
     ) throws -> (Snapshotter, CountingMounter) {
         let mounter = CountingMounter(image)
         mounter.fail(ContentError(.inputOutput, "registry is down"))
         mounter.counts.withLock {
             $0.outlives = true
             $0.left = left
+            $0.takeoverFailures = failures
         }
         return (try Snapshotter(root, mounter), mounter)
     }
@@ -85,6 +88,68 @@ struct TakeoverTests {
         #expect(mounter.now.mounts.count == 1)
     }
 
+    @Test func whatRunsOutForAMomentCostsNoMount() throws {
+        let directory = TemporaryDirectory()
+        let root = "\(directory.path)/root"
+        try leave(root)
+        let (snapshotter, mounter) = try successor(
+            root,
+            left: ["mount-1": true],
+            failures: [
+                SystemError("dup", "/dev/fuse", code: EMFILE),
+                SystemError("mmap", "memory", code: ENOMEM),
+            ]
+        )
+        defer { snapshotter.close() }
+        #expect(mounter.now.takeovers.count == 1)
+        #expect(try records(root) == ["mount-1.json"])
+    }
+
+    @Test func whatFailsForGoodIsGivenUp() throws {
+        let directory = TemporaryDirectory()
+        let root = "\(directory.path)/root"
+        try leave(root)
+        let (snapshotter, mounter) = try successor(
+            root,
+            left: ["mount-1": true],
+            failures: [SystemError("take over", "/dev/fuse", code: EPROTO)]
+        )
+        defer { snapshotter.close() }
+        #expect(mounter.now.takeovers == [])
+        #expect(mounter.now.ends == 1)
+        #expect(try records(root) == [])
+    }
+
+    @Test func aMountOfAnotherTreeIsNotTakenOver() throws {
+        let directory = TemporaryDirectory()
+        let root = "\(directory.path)/root"
+        try leave(root)
+        let path = "\(root)/sessions/mount-1.json"
+        let text = String(decoding: try FileSystem.contents(of: path), as: UTF8.self)
+        let manifest = "\"manifest\":\"\(image.digest.oci)\""
+        let other = "\"manifest\":\"sha256:\(String(repeating: "0", count: 64))\""
+        let changed = Array(text.replacing(manifest, with: other).utf8)
+        #expect(changed != Array(text.utf8))
+        try unsafe FileSystem.replace(path, with: changed.span.bytes)
+        let (snapshotter, mounter) = try successor(root, left: ["mount-1": true])
+        defer { snapshotter.close() }
+        #expect(mounter.now.takeovers == [])
+        #expect(try records(root) == [])
+    }
+
+    @Test func whatCannotBeListedIsNotGivenUp() throws {
+        let directory = TemporaryDirectory()
+        let root = "\(directory.path)/root"
+        try leave(root)
+        let sessions = "\(root)/sessions"
+        try FileSystem.rename(sessions, to: "\(root)/aside")
+        try FileSystem.replace(sessions, with: RawSpan())
+        let mounter = CountingMounter(image)
+        #expect(throws: SystemError.self) { try Snapshotter(root, mounter) }
+        #expect(mounter.now.ends == 0)
+        #expect(mounter.now.unmounts == [])
+    }
+
     @Test func whatIsWrongWithARecordStopsNothing() throws {
         let directory = TemporaryDirectory()
         let root = "\(directory.path)/root"
@@ -121,6 +186,7 @@ struct TakeoverTests {
         )
         #expect(try MountRecord(record.bytes, path: "f") == record)
         record.layers = 3
+        record.manifest = .zero
         #expect(try MountRecord(record.bytes, path: "f") == record)
         #expect(record.isOfThisBoot)
         record.boot = "00"
