@@ -230,12 +230,12 @@ final class Housekeeper: Sendable {
                 let usage = try Self.measure(directories.upper(id))
                 // Lost in a power cut, it is measured once more.
                 let found = try store.write("measure", isDurable: false) { rows in
-                    guard var current = try rows.snapshot(id: id)?.record else {
+                    guard var current = try rows.snapshot(id: id) else {
                         return SnapshotRecord?.none
                     }
-                    current.usage = usage
+                    current.record.usage = usage
                     try rows.replace(current)
-                    return current
+                    return current.record
                 }
                 guard let found else { return }
                 record = found

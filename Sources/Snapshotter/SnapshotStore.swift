@@ -15,6 +15,7 @@ final class SnapshotStore: Sendable {
     private let writer: Monitor<Connection>
     private let reader: Monitor<Connection>
     private let links = ChainLinks()
+    private let recent = RecentRows()
     /// Told before every step that changes the database.
     private let steps: StepObserver
 
@@ -84,9 +85,18 @@ final class SnapshotStore: Sendable {
     /// Runs reads, all of one state of the database.
     func read<T: Sendable>(_ body: (StoreRows) throws -> T) throws -> T {
         try reader.update { connection in
-            let rows = StoreRows(connection)
+            let rows = StoreRows(connection, RowChanges())
             return try connection.snapshot { try body(rows) }
         }
+    }
+
+    /// The snapshot of a name; nil if there is none.
+    func snapshot(_ name: String) throws -> NamedRecord? {
+        let (known, mark) = recent.find(name)
+        if let known { return known }
+        guard let found = try read({ rows in try rows.snapshot(name) }) else { return nil }
+        recent.keep(found, mark)
+        return found
     }
 
     /// A snapshot and all below it, from the top.
@@ -108,13 +118,19 @@ final class SnapshotStore: Sendable {
         _ body: (StoreRows) throws -> T
     ) throws -> T {
         try writer.update { connection in
-            let rows = StoreRows(connection)
+            let changes = RowChanges()
+            let rows = StoreRows(connection, changes)
             steps.willDo("begin \(name)")
-            return try connection.transaction(isDurable: isDurable) {
+            var isDone = false
+            defer { recent.end(isDone ? changes : nil) }
+            let result = try connection.transaction(isDurable: isDurable) {
                 let result = try body(rows)
                 steps.willDo("commit \(name)")
+                recent.begin(changes)
                 return result
             }
+            isDone = true
+            return result
         }
     }
 }

@@ -37,7 +37,8 @@ extension Snapshotter {
         try answering("snapshot \(key)") {
             let labels = labels.filter { !$0.value.isEmpty }
             var owner = try SnapshotLabels.mappedRoot(labels)
-            let parentID = try store.read { rows in try rows.parentForNew(key, parent) }
+            // Whether the key is free is found out with the row alone.
+            let parentID = try store.parent(parent)
             let lower = try lower(parentID, context)
             if owner == nil, let highest = lower.paths.first {
                 // The root of the overlay is the upper directory: it belongs to whom it did below.
@@ -75,7 +76,7 @@ extension Snapshotter {
                 guard try rows.parentForNew(record.name, parent) == record.parentID else {
                     throw RPCStatus(.notFound, "parent \(parent) was replaced meanwhile")
                 }
-                try rows.insert(record)
+                try rows.insert(NamedRecord(record: record, parent: parent))
             }
         } catch {
             discardUnused(record.id)
@@ -98,25 +99,26 @@ extension Snapshotter {
     ) throws(RPCStatus) {
         let id = try answering("snapshot \(key)") {
             try store.write("commit") { rows in
-                var record = try rows.existing(key).record
+                var named = try rows.existing(key)
                 guard try rows.snapshot(name) == nil else {
                     throw RPCStatus(.alreadyExists, "committed snapshot \(name) exists")
                 }
-                guard record.kind == .active else {
+                guard named.record.kind == .active else {
                     throw RPCStatus(.failedPrecondition, "snapshot \(key) is not active")
                 }
                 if !parent.isEmpty {
-                    record.parentID = try rows.parentForCommit(of: record, parent)
+                    named.record.parentID = try rows.parentForCommit(of: named.record, parent)
+                    named.parent = parent
                 }
-                record.name = name
-                record.kind = .committed
-                record.labels = labels.filter { !$0.value.isEmpty }
-                record.createdAt = CurrentProcess.nanosecondsSince1970
-                record.updatedAt = record.createdAt
+                named.record.name = name
+                named.record.kind = .committed
+                named.record.labels = labels.filter { !$0.value.isEmpty }
+                named.record.createdAt = CurrentProcess.nanosecondsSince1970
+                named.record.updatedAt = named.record.createdAt
                 // Measuring reads every directory of the layer: nobody waits for that here.
-                record.usage = nil
-                try rows.replace(record)
-                return record.id
+                named.record.usage = nil
+                try rows.replace(named)
+                return named.record.id
             }
         }
         housekeeper.settle(id)
@@ -173,7 +175,7 @@ extension Snapshotter {
                 var named = try rows.existing(update.name)
                 named.record.labels = update.labels(changing: named.record.labels)
                 named.record.updatedAt = CurrentProcess.nanosecondsSince1970
-                try rows.replace(named.record)
+                try rows.replace(named)
                 return named
             }
         }

@@ -123,14 +123,15 @@ extension Snapshotter {
         do {
             try directories.make(record, owner: nil)
             let isNew = try store.write("provide") { rows in
-                if let parent = record.parentID, try rows.snapshot(id: parent) == nil {
+                let below = try record.parentID.flatMap { try rows.snapshot(id: $0) }
+                if let parent = record.parentID, below == nil {
                     throw RPCStatus(.notFound, "parent snapshot \(parent) was removed meanwhile")
                 }
                 if try rows.hasLazySnapshot(request.chainID, on: record.parentID) { return false }
                 guard try rows.snapshot(record.name) == nil else {
                     throw RPCStatus(.aborted, "another layer of this name was made meanwhile")
                 }
-                try rows.insert(record)
+                try rows.insert(NamedRecord(record: record, parent: below?.record.name ?? ""))
                 return true
             }
             if isNew {

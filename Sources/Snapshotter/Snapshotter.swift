@@ -97,7 +97,7 @@ package final class Snapshotter: SnapshotService {
 
     package func mounts(key: String, _ context: CallContext) throws(RPCStatus) -> [MountSpec] {
         try answering("snapshot \(key)") {
-            let record = try store.read { rows in try rows.existing(key).record }
+            let record = try store.existing(key).record
             guard record.kind != .committed else {
                 throw RPCStatus(.failedPrecondition, "snapshot \(key) is committed, not mountable")
             }
@@ -107,7 +107,7 @@ package final class Snapshotter: SnapshotService {
 
     package func stat(key: String, _ context: CallContext) throws(RPCStatus) -> SnapshotInfo {
         try answering("snapshot \(key)") {
-            try store.read { rows in try rows.existing(key) }.info
+            try store.existing(key).info
         }
     }
 
@@ -134,7 +134,7 @@ package final class Snapshotter: SnapshotService {
 
     package func usage(key: String, _ context: CallContext) throws(RPCStatus) -> SnapshotUsage {
         try answering("snapshot \(key)") {
-            let record = try store.read { rows in try rows.existing(key) }.record
+            let record = try store.existing(key).record
             if let usage = record.usage { return usage }
             guard record.kind != .view else { return SnapshotUsage(inodes: 0, size: 0) }
             return try Housekeeper.measure(directories.upper(record.id))

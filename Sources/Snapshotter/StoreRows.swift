@@ -7,9 +7,12 @@ import Database
 /// The tables as seen by one reader, or changed by one transaction.
 struct StoreRows {
     private let connection: Connection
+    /// Told of what is changed.
+    private let changes: RowChanges
 
-    init(_ connection: Connection) {
+    init(_ connection: Connection, _ changes: RowChanges) {
         self.connection = connection
+        self.changes = changes
     }
 
     private static let columns = """
@@ -173,7 +176,12 @@ struct StoreRows {
     }
 
     /// Adds a snapshot.
-    func insert(_ record: SnapshotRecord) throws(DatabaseError) {
+    func insert(_ named: NamedRecord) throws(DatabaseError) {
+        try insertRow(named.record)
+        changes.note(named)
+    }
+
+    private func insertRow(_ record: SnapshotRecord) throws(DatabaseError) {
         try connection.run(
             connection.prepare(
                 """
@@ -201,11 +209,12 @@ struct StoreRows {
     /// Adds snapshots in any order: a parent may come after its child.
     func insertAll(_ records: [SnapshotRecord]) throws(DatabaseError) {
         try connection.execute("PRAGMA defer_foreign_keys=ON")
-        for record in records { try insert(record) }
+        for record in records { try insertRow(record) }
     }
 
     /// Gives the row of a number the record's values.
-    func replace(_ record: SnapshotRecord) throws(DatabaseError) {
+    func replace(_ named: NamedRecord) throws(DatabaseError) {
+        let record = named.record
         try connection.run(
             connection.prepare(
                 """
@@ -226,6 +235,7 @@ struct StoreRows {
             connection.prepare("DELETE FROM labels WHERE snapshot = ?", .integer(record.id))
         )
         try insertLabels(record)
+        changes.note(named)
     }
 
     private func insertLabels(_ record: SnapshotRecord) throws(DatabaseError) {
@@ -246,6 +256,7 @@ struct StoreRows {
         try connection.run(
             connection.prepare("DELETE FROM snapshots WHERE id = ?", .integer(id))
         )
+        changes.noteRemoval(of: id)
     }
 
     /// How many snapshots there are of each kind, and what the measured ones take in bytes.

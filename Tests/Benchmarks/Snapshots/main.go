@@ -7,7 +7,8 @@
 //
 // The first serves containerd's overlayfs snapshotter. The second makes COUNT snapshots with each
 // side, BATCH at a time in turn, and prints every call's nanoseconds as JSON, by side and method.
-// A socket may be containerd's, which asks the snapshotter of that name.
+// A socket may be containerd's, which asks the snapshotter of that name. The method Nothing does not
+// exist: what its refusal takes is what a call costs that does nothing.
 package main
 
 import (
@@ -28,10 +29,15 @@ import (
 	"github.com/containerd/containerd/snapshots/overlay"
 	"github.com/containerd/containerd/snapshots/proxy"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // chain is how many snapshots are made on each other, as the layers of an image are.
 const chain = 10
+
+// nothing is a method that does not exist.
+const nothing = "/containerd.services.snapshots.v1.Snapshots/Nothing"
 
 // kept says that containerd is not to collect a snapshot.
 var kept = snapshots.WithLabels(map[string]string{"containerd.io/gc.root": "benchmark"})
@@ -53,6 +59,7 @@ func serve(socket, root string) error {
 // side is a snapshotter, what it has made last, and how long its calls took.
 type side struct {
 	name        string
+	connection  *grpc.ClientConn
 	snapshotter snapshots.Snapshotter
 	made        int
 	parent      string
@@ -72,6 +79,7 @@ func connect(argument string) (*side, error) {
 	client := snapshotsapi.NewSnapshotsClient(connection)
 	return &side{
 		name:        name,
+		connection:  connection,
 		snapshotter: proxy.NewSnapshotter(client, snapshotter),
 		times:       map[string][]int64{},
 	}, nil
@@ -85,6 +93,16 @@ func (s *side) call(method string, body func() error) error {
 		return fmt.Errorf("%s: %s: %w", s.name, method, err)
 	}
 	return nil
+}
+
+// nothing calls a method that the snapshots service does not have.
+func (s *side) nothing(ctx context.Context, key string) error {
+	request, response := &snapshotsapi.MountsRequest{Key: key}, &snapshotsapi.MountsResponse{}
+	err := s.connection.Invoke(ctx, nothing, request, response)
+	if status.Code(err) == codes.Unimplemented {
+		return nil
+	}
+	return fmt.Errorf("not refused: %w", err)
 }
 
 // make makes one more snapshot.
@@ -104,6 +122,17 @@ func (s *side) make(ctx context.Context) error {
 		_, err := s.snapshotter.Mounts(ctx, key)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	err = s.call("Stat", func() error {
+		_, err := s.snapshotter.Stat(ctx, key)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = s.call("Nothing", func() error { return s.nothing(ctx, key) })
 	if err != nil {
 		return err
 	}
