@@ -57,11 +57,30 @@ package final class AttachedIndex: ImageSource {
     }
 
     /// The index over an image that a source has; the last one listed, if there are several.
+    ///
+    /// Signatures and the like may be many: a registry is asked for images of our type first, and
+    /// for all that refers to the image only if it has sorted the others out. Indexes of older
+    /// converters have no type.
     private static func index(
         over subject: ResolvedImage,
         in source: any ImageSource
     ) throws -> ResolvedImage? {
-        for referrer in try source.referrers(of: subject.descriptor).reversed()
+        let list = try source.referrers(
+            of: subject.descriptor,
+            ofType: NydusConvention.artifactType
+        )
+        if let found = try index(over: subject, among: list.manifests, in: source) { return found }
+        guard list.isFiltered else { return nil }
+        let all = try source.referrers(of: subject.descriptor)
+        return try index(over: subject, among: all, in: source)
+    }
+
+    private static func index(
+        over subject: ResolvedImage,
+        among referrers: [Descriptor],
+        in source: any ImageSource
+    ) throws -> ResolvedImage? {
+        for referrer in referrers.reversed()
         where referrer.mediaType.isManifest && referrer.mayBeIndex {
             do {
                 let image = try source.resolve(referrer)
@@ -80,6 +99,10 @@ package final class AttachedIndex: ImageSource {
 
     package func referrers(of manifest: Descriptor) throws -> [Descriptor] {
         try base.referrers(of: manifest)
+    }
+
+    package func referrers(of manifest: Descriptor, ofType type: String) throws -> ReferrerList {
+        try base.referrers(of: manifest, ofType: type)
     }
 
     package func openBlob(_ blob: Descriptor) throws -> AnyByteStream {

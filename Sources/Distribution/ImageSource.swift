@@ -30,6 +30,15 @@ package protocol ImageSource: Sendable {
     /// - Throws: an error that says what is missing or wrong.
     func referrers(of manifest: Descriptor) throws -> [Descriptor]
 
+    /// The manifests that name this one as their subject, perhaps only those of a type.
+    ///
+    /// - Parameters:
+    ///   - manifest: the subject.
+    ///   - type: the artifactType that is wanted.
+    /// - Returns: their descriptors.
+    /// - Throws: an error that says what is missing or wrong.
+    func referrers(of manifest: Descriptor, ofType type: String) throws -> ReferrerList
+
     /// All manifests that the name leads to, indexes unfolded, in their order.
     ///
     /// - Returns: their descriptors, as the indexes have them.
@@ -67,6 +76,18 @@ extension ImageSource {
     package func root() throws -> Descriptor { try resolve().descriptor }
 
     package func referrers(of manifest: Descriptor) throws -> [Descriptor] { [] }
+
+    package func referrers(of manifest: Descriptor, ofType type: String) throws -> ReferrerList {
+        ReferrerList(manifests: try referrers(of: manifest), isFiltered: false)
+    }
+}
+
+/// What refers to a manifest.
+package struct ReferrerList: Sendable {
+    /// The descriptors.
+    package var manifests: [Descriptor]
+    /// Whether only those of the wanted type are among them.
+    package var isFiltered: Bool
 }
 
 /// An image with its documents.

@@ -16,6 +16,7 @@ extension RegistryClient {
     /// - Parameters:
     ///   - path: where it begins, in the repository.
     ///   - object: what it is, for messages.
+    ///   - query: goes with the first request; later ones go where the page before says.
     ///   - headers: of each request.
     ///   - expected: statuses that say that there is no such list.
     ///   - policy: how patiently; nil for the usual way.
@@ -25,16 +26,17 @@ extension RegistryClient {
     func forEachPage(
         of path: String,
         _ object: String,
+        query: KeyValuePairs<String, String> = [:],
         accepting headers: [HTTPHeader] = [],
         expecting expected: [Int] = [],
         policy: RetryPolicy? = nil,
-        _ body: ([UInt8]) throws(ContentError) -> Void
+        _ body: (HTTPResponse) throws(ContentError) -> Void
     ) throws(ContentError) -> Bool {
         var next: String?
         for _ in 0..<Self.pageLimit {
             let page = try ask(.pull, object, policy: policy) {
                 (host, deadline) throws(HTTPError) in
-                var request = try request(.get, host, path)
+                var request = try request(.get, host, path, query: query)
                 if let link = next {
                     guard let url = request.url.resolving(link),
                         url.origin == request.url.origin
@@ -52,7 +54,7 @@ extension RegistryClient {
                 )
             }
             guard page.head.isSuccess else { return false }
-            try body(page.body)
+            try body(page)
             guard let link = page.head["link"].flatMap(Self.nextPage) else { return true }
             next = link
         }
@@ -77,8 +79,8 @@ extension RegistryClient {
         let once = RetryPolicy(attempts: 1, duration: access.retry.duration)
         do throws(ContentError) {
             _ = try forEachPage(of: "tags/list", "tags", expecting: [404], policy: once) {
-                body throws(ContentError) in
-                let list = try JSONValue(parsing: body, document: "tags")["tags"]
+                page throws(ContentError) in
+                let list = try JSONValue(parsing: page.body, document: "tags")["tags"]
                 guard case .array(let names)? = list else { return }
                 // Only what is a tag: the words are somebody else's. Lists of referrers are none.
                 tags += names.compactMap(\.text).filter { name in

@@ -10,21 +10,27 @@ extension RegistryClient {
     /// Where a registry has no list of them, they are in an index under a tag made of the digest
     /// (distribution-spec, "Referrers Tag Schema").
     ///
-    /// - Parameter digest: the subject.
-    /// - Returns: their descriptors.
+    /// - Parameters:
+    ///   - digest: the subject.
+    ///   - type: the artifactType of those that are wanted; nil for all.
+    /// - Returns: their descriptors. A registry that does not say that it has filtered them
+    ///   (`OCI-Filters-Applied`) has not.
     /// - Throws: `ContentError` if the list cannot be had, or is malformed.
-    func referrers(of digest: Digest) throws(ContentError) -> [Descriptor] {
+    func referrers(of digest: Digest, ofType type: String?) throws(ContentError) -> ReferrerList {
         let object = "referrers of \(digest)"
-        var result: [Descriptor] = []
+        var result = ReferrerList(manifests: [], isFiltered: type != nil)
         let isListed = try forEachPage(
             of: "referrers/\(digest)",
             object,
+            query: type.map { ["artifactType": $0] } ?? [:],
             accepting: [HTTPHeader("Accept", MediaType.index.text)],
             expecting: [400, 404, 405]
-        ) { body throws(ContentError) in
-            result += try Index(parsing: body, document: object).manifests
+        ) { page throws(ContentError) in
+            result.manifests += try Index(parsing: page.body, document: object).manifests
+            if !page.head.appliesFilter("artifactType") { result.isFiltered = false }
         }
-        return isListed ? result : try taggedReferrers(of: digest)
+        guard !isListed else { return result }
+        return ReferrerList(manifests: try taggedReferrers(of: digest), isFiltered: false)
     }
 
     /// The tag under which referrers are listed where the registry has no list.
@@ -74,5 +80,14 @@ extension RegistryClient {
             Self.referrersTag(subject),
             at: host
         )
+    }
+}
+
+extension HTTPHead {
+    /// Whether a list of referrers is filtered by what was asked for; a registry need not.
+    fileprivate func appliesFilter(_ name: String) -> Bool {
+        all("oci-filters-applied").contains { value in
+            value.split(whereSeparator: { $0 == "," || $0 == " " }).contains { $0 == name }
+        }
     }
 }

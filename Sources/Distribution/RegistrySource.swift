@@ -35,7 +35,11 @@ package struct RegistrySource: ImageSource {
     package func root() throws -> Descriptor { try reader.root() }
 
     package func referrers(of manifest: Descriptor) throws -> [Descriptor] {
-        try reader.referrers(of: manifest)
+        try reader.client.referrers(of: manifest.digest, ofType: nil).manifests
+    }
+
+    package func referrers(of manifest: Descriptor, ofType type: String) throws -> ReferrerList {
+        try reader.client.referrers(of: manifest.digest, ofType: type)
     }
 
     package func openBlob(_ blob: Descriptor) throws -> AnyByteStream { try reader.openBlob(blob) }
@@ -77,10 +81,6 @@ final class RegistryReader: ImageDocuments, Sendable {
         keep(document)
         root.withLock { $0 = document.descriptor }
         return document.descriptor
-    }
-
-    func referrers(of manifest: Descriptor) throws(ContentError) -> [Descriptor] {
-        try client.referrers(of: manifest.digest)
     }
 
     private func keep(_ document: RegistryDocument) {

@@ -67,6 +67,8 @@ class Behaviour:
     refuses_mounts: bool = False
     # Whether GET …/referrers/ is answered, from what was put through here.
     lists_referrers: bool = False
+    # Whether it filters them by artifactType, and says so.
+    filters_referrers: bool = False
     # Whether lists of tags come one by one.
     pages_tags: bool = False
     # Ranges are answered once so many requests for them are here.
@@ -225,9 +227,16 @@ class _Handler(BaseHTTPRequestHandler):
         found = self.server_gateway.referrers.get(digest, [])
         page = int(query.get("page", ["0"])[0])
         headers = {"Content-Type": "application/vnd.oci.image.index.v1+json"}
+        more = {}
+        if wanted := query.get("artifactType"):
+            more["artifactType"] = wanted[0]
+            if self.server_gateway.behaviour.filters_referrers:
+                found = [referrer for referrer in found if referrer["artifactType"] == wanted[0]]
+                headers["OCI-Filters-Applied"] = "artifactType"
         if page + 1 < len(found):
             # One on each page, so that every list has several.
-            headers["Link"] = f'<{urlsplit(self.path).path}?page={page + 1}>; rel="next"'
+            address = f"{urlsplit(self.path).path}?{urlencode({**more, 'page': page + 1})}"
+            headers["Link"] = f'<{address}>; rel="next"'
         index = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -351,6 +360,7 @@ class _Handler(BaseHTTPRequestHandler):
             "mediaType": document["mediaType"],
             "digest": "sha256:" + hashlib.sha256(body).hexdigest(),
             "size": len(body),
+            "artifactType": document.get("artifactType") or document["config"]["mediaType"],
         }
         known = self.server_gateway.referrers.setdefault(subject["digest"], [])
         if descriptor not in known:

@@ -288,6 +288,42 @@ def test_registry(lists_referrers: bool, lazypull: Lazypull, workspace: Workspac
         lazypull.check(copied.reference("image")).assert_done()
 
 
+@pytest.mark.parametrize("filters", [False, True])
+def test_the_index_is_asked_for_by_its_type(
+    filters: bool, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """Among many signatures: a registry that filters tells of the index alone, on one page."""
+    registry = Registry(workspace)
+    before = registry_image(registry, workspace, {"text": b"text"})
+    with Gateway(registry.address) as gateway:
+        gateway.behaviour.lists_referrers = True
+        gateway.behaviour.filters_referrers = filters
+        signatures = [
+            {
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "digest": oci.sha256(b"%d" % number),
+                "size": 100,
+                "artifactType": "application/vnd.example.signature",
+            }
+            for number in range(5)
+        ]
+        gateway.referrers[before] = list(signatures)
+        image = f"docker://{gateway.address}/app:image"
+        attach(lazypull, image)
+
+        def pages() -> list[bool]:
+            """Whether each page that a check has asked for is of one type."""
+            gateway.seen.clear()
+            lazypull.check(image).assert_done()
+            asked = [seen.path for seen in gateway.seen if "/referrers/" in seen.path]
+            return ["artifactType=application%2Fvnd.nydus" in path for path in asked]
+
+        assert pages() == [True] * (1 if filters else 6)
+        # An older converter's has no type but its configuration's: all are looked through then.
+        gateway.referrers[before][-1]["artifactType"] = "application/vnd.oci.image.config.v1+json"
+        assert pages() == ([True] + [False] * 6 if filters else [True] * 6)
+
+
 def test_merged_index(lazypull: Lazypull, workspace: Workspace) -> None:
     """Where a registry knows neither list nor tag, an index holds both; the original is first."""
     files = contents()
