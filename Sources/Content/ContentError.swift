@@ -34,6 +34,9 @@ package struct ContentError: Error, Sendable, CustomStringConvertible {
     /// The message, for people: one line, at most 4096 bytes, no trailing stop.
     package var message: String { didSet { message = messageText(message) } }
 
+    /// Whether what failed was tried as often and as long as it may be: once more is no help.
+    package var wasRetried = false
+
     /// An error of the kind with the message, as `messageText` bounds it.
     package init(_ kind: Kind, _ message: String) {
         self.kind = kind
@@ -44,7 +47,9 @@ package struct ContentError: Error, Sendable, CustomStringConvertible {
 
     /// The same error, its message led by the object it happened on: `layer sha256:…: message`.
     package func at(_ object: String) -> ContentError {
-        ContentError(kind, "\(object): \(message)")
+        var error = self
+        error.message = "\(object): \(message)"
+        return error
     }
 
     /// Corrupt data.

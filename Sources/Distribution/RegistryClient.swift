@@ -186,6 +186,7 @@ package final class RegistryClient: Sendable {
     /// An error with what it happened on, and what may be done about it.
     func contentError(_ error: HTTPError, _ object: String) -> ContentError {
         var content = error.asContentError
+        content.wasRetried = error.isRetryable
         switch error.kind {
         case .status(401):
             content.message += "; is there a login for \(registry) (config.json of Docker)?"

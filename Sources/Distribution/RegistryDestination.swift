@@ -62,7 +62,8 @@ package final class RegistryDestination: ImageDestination {
             } catch let error as ContentError {
                 let isNamed = error.message.contains("\(blob.digest)")
                 let error = isNamed ? error : error.at("blob \(blob.digest)")
-                guard error.kind == .inputOutput, attempt < Self.attempts else { throw error }
+                guard error.kind == .inputOutput, !error.wasRetried, attempt < Self.attempts
+                else { throw error }
                 client.access.log.info(
                     "blob sent again",
                     ["registry": client.registry, "blob": blob.digest, "cause": error]

@@ -134,6 +134,7 @@ final class UploadSession: @unchecked Sendable {
                 HTTPHeader("Content-Range", "\(offset)-\(end - 1)"),
             ]
             request.body = body.dropFirst(Int(offset - start))
+            request.stallSeconds = client.access.retry.stallSeconds
             do throws(HTTPError) {
                 location = try Self.target(of: try exchange(request), request)
             } catch {
@@ -146,7 +147,8 @@ final class UploadSession: @unchecked Sendable {
 
     /// Asks how many bytes arrived.
     private func findOffset(in range: ClosedRange<UInt64>) throws(HTTPError) {
-        let request = HTTPRequest(.get, location)
+        var request = HTTPRequest(.get, location)
+        request.stallSeconds = client.access.retry.stallSeconds
         let head = try exchange(request)
         // `0-99`; of no bytes `0-0`, as of one.
         let last = head["range"]?.split(separator: "-").last.flatMap { UInt64($0) } ?? 0
@@ -178,7 +180,9 @@ final class UploadSession: @unchecked Sendable {
             var request = HTTPRequest(.put, url)
             request.headers = [HTTPHeader("Content-Type", "application/octet-stream")]
             request.body = body ?? HTTPBody([])
-            request.stallSeconds = Self.commitSeconds
+            // What comes with the request is read once, and is a chunk at most.
+            request.stallSeconds =
+                body == nil ? Self.commitSeconds : client.access.retry.silenceSeconds
             do throws(HTTPError) {
                 _ = try exchange(request)
             } catch {

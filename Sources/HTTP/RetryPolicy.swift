@@ -44,9 +44,22 @@ package struct RetryPolicy: Sendable {
         return policy
     }
 
+    /// The policy with another duration.
+    ///
+    /// - Parameter seconds: how long all attempts may take.
+    /// - Returns: the policy.
+    package func lasting(seconds: Int) -> RetryPolicy {
+        var policy = self
+        policy.duration = UInt64(clamping: seconds) &* 1_000_000_000
+        return policy
+    }
+
     /// How long the other side of a stream may be silent, in seconds: a stream itself may take as
     /// long as it likes.
     package var stallSeconds: Int { Int(clamping: min(30, max(1, duration / 1_000_000_000))) }
+
+    /// How long the other side may be silent about what it is to keep, in seconds.
+    package var silenceSeconds: Int { Int(clamping: max(1, duration / 1_000_000_000)) }
 
     /// How long to wait before the next attempt.
     ///

@@ -29,7 +29,7 @@ enum CheckCommand {
         options: [
             against, dump, SharedOptions.platform, SharedOptions.layers,
             SharedOptions.indexDirectory,
-        ] + RegistryOptions.all + LimitOptions.all + [
+        ] + RegistryOptions.ofCommands + LimitOptions.all + [
             SharedOptions.threads, SharedOptions.quiet, SharedOptions.output,
         ],
         operands: [

@@ -99,7 +99,7 @@ enum ConvertCommand {
             format, SharedOptions.platform, allPlatforms, keepOriginal, spanSize, mergeIndex,
             indexDirectory, chunkSize, compressor, compressionLevel, chunkDictionary, buildCache,
             prefetchFiles, workDirectory, strict,
-        ] + RegistryOptions.all + LimitOptions.all + [
+        ] + RegistryOptions.ofCommands + LimitOptions.all + [
             SharedOptions.threads,
             SharedOptions.quiet, SharedOptions.output,
         ],

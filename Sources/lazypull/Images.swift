@@ -17,17 +17,24 @@ struct Images {
     ///
     /// - Parameters:
     ///   - arguments: the command line, with `RegistryOptions.all` among its options.
-    ///   - retry: how failures are dealt with where documents and whole blobs go.
-    ///   - reads: how they are where a range of a blob is read.
+    ///   - retry: how failures are dealt with where documents and whole blobs go; nil for as the
+    ///     command line says.
+    ///   - reads: how they are where a range of a blob is read; likewise.
     ///   - log: takes what went wrong on the way and was mended.
     init(
         _ arguments: ParsedArguments,
-        retry: RetryPolicy = .command,
-        reads: RetryPolicy = .command,
+        retry: RetryPolicy? = nil,
+        reads: RetryPolicy? = nil,
         log: Logger = Logger(level: .warning)
     ) {
         self.arguments = arguments
-        registries = RegistryOptions.access(arguments, retry: retry, reads: reads, log: log)
+        let patience = RegistryOptions.patience(arguments)
+        registries = RegistryOptions.access(
+            arguments,
+            retry: retry ?? patience,
+            reads: reads ?? patience,
+            log: log
+        )
     }
 
     /// The name in a word of the command line.

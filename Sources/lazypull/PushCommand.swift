@@ -18,7 +18,7 @@ enum PushCommand {
     private static let syntax = Syntax(
         name: "push",
         summary: "Copy an image into a registry, with all platforms and referrers",
-        options: [jobs] + RegistryOptions.all + [SharedOptions.quiet, SharedOptions.output],
+        options: [jobs] + RegistryOptions.ofCommands + [SharedOptions.quiet, SharedOptions.output],
         operands: [
             Operand("SOURCE", SharedOptions.image, help: "The image, or the index."),
             Operand("TARGET", SharedOptions.image, help: "Where it goes."),

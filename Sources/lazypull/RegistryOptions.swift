@@ -10,6 +10,8 @@ internal import Log
 enum RegistryOptions {
     /// All of them, in the order of help.
     static let all = [plainHTTP, hostsDirectory, providerConfiguration, providerDirectory]
+    /// Those of commands that end with their work.
+    static let ofCommands = all + [deadline]
 
     private static let plainHTTP = Option(
         "plain-http",
@@ -30,6 +32,18 @@ enum RegistryOptions {
         value: OptionValue("DIR", .directory, fallback: defaultProviderDirectory),
         help: "Find the credential providers' programs here."
     )
+
+    private static let deadline = Option(
+        "registry-deadline",
+        value: OptionValue("SECONDS", .integer(1...86_400), fallback: "120"),
+        help: "Give up on what a registry does not answer, or does not take, within SECONDS."
+    )
+
+    /// How often and how long a command asks a registry again.
+    static func patience(_ arguments: ParsedArguments) -> RetryPolicy {
+        guard let seconds = arguments.integer(deadline) else { return .command }
+        return .command.lasting(seconds: seconds)
+    }
 
     /// Where kubeadm's packages and distributions' images put them, mostly.
     private static let defaultProviderDirectory =

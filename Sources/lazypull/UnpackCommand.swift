@@ -19,7 +19,7 @@ enum UnpackCommand {
         summary: "Lay a converted image out as files, with all their attributes",
         options: [
             SharedOptions.platform, SharedOptions.layers, SharedOptions.indexDirectory,
-        ] + LimitOptions.ofTrees + RegistryOptions.all + [
+        ] + LimitOptions.ofTrees + RegistryOptions.ofCommands + [
             SharedOptions.threads, SharedOptions.quiet, SharedOptions.output,
         ],
         operands: [

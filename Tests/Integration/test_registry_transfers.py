@@ -99,6 +99,25 @@ def test_uploads_that_are_always_lost(
     )
 
 
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
+def test_a_registry_that_takes_nothing(
+    method: str, gateway: Gateway, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """Whatever step of an upload is silent for good: at the deadline it is said which."""
+    layout = oci.Layout.create(workspace / "source")
+    # More than a chunk, for the step that sends one.
+    files_stack(2, LAYER // 4 if method == "PATCH" else 100).write(layout, "source")
+    gateway.behaviour.stall = 1000
+    gateway.fault("stall", method, "/blobs/uploads/", times=1_000_000)
+    # Far less than a run may take.
+    result = lazypull.run(
+        "push", "--quiet", "--registry-deadline=2", layout.reference("source"),
+        f"{gateway.address}/other:tag",
+    )  # fmt: skip
+    result.assert_refused(gateway.address, "other", "sha256:", codes=[EXIT_INPUT_OUTPUT])
+    assert len(result.errors.strip().splitlines()) == 1, result
+
+
 def test_an_unknown_tag_names_those_there_are(
     registry: Registry, gateway: Gateway, lazypull: Lazypull, workspace: Workspace
 ) -> None:
