@@ -28,7 +28,9 @@ extension ConfigurationTable {
         switch option.value?.kind {
         case nil: return try boolean(key) == true ? [""] : nil
         case .integer(let range): value = try integer(key, in: range).map { String($0) }
-        case .choice(let words): value = try choice(key, of: words)
+        case .choice(let words):
+            if option.isRepeatable { return try choices(key, of: words) }
+            value = try choice(key, of: words)
         case .file, .directory: value = try path(key)
         case .text, .image:
             if option.isRepeatable { return try texts(key) }

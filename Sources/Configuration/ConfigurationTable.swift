@@ -110,6 +110,22 @@ package struct ConfigurationTable: Sendable {
         return result
     }
 
+    /// Several of a few words; nil if the key is not there.
+    ///
+    /// - Throws: `ContentError` with its line if there is none in it, or one is none of them.
+    package mutating func choices(
+        _ key: String,
+        of words: [String]
+    ) throws(ContentError) -> [String]? {
+        guard let found = try texts(key) else { return nil }
+        guard !found.isEmpty, found.allSatisfy(words.contains) else {
+            let value = entries.first { $0.key == key }?.value
+            let expected = "an array of \(words.joined(separator: ", "))"
+            throw value.map { wrong(key, $0, expected) } ?? .corrupt(expected)
+        }
+        return found
+    }
+
     /// A table within; nil if the key is not there.
     ///
     /// - Throws: `ContentError` with its line if it is none.

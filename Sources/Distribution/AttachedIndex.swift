@@ -121,7 +121,7 @@ package final class AttachedIndex: ImageSource {
 
 extension Descriptor {
     /// Whether what is said of a referrer does not rule out that it is an image.
-    fileprivate var mayBeIndex: Bool {
+    var mayBeIndex: Bool {
         guard case .string(let type)? = otherFields["artifactType"] else { return true }
         let types = [
             "", NydusConvention.artifactType, NydusConvention.configMediaType.text,
@@ -133,7 +133,7 @@ extension Descriptor {
 
 extension ResolvedImage {
     /// Whether this is a converted image whose data is in the layers of the other one.
-    fileprivate func isIndex(over subject: ResolvedImage) -> Bool {
+    func isIndex(over subject: ResolvedImage) -> Bool {
         guard manifest.bootstrapLayer != nil,
             manifest.otherFields["subject"]?["digest"]?.text == subject.descriptor.digest.oci
         else { return false }

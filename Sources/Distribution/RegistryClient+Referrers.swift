@@ -17,6 +17,21 @@ extension RegistryClient {
     ///   (`OCI-Filters-Applied`) has not.
     /// - Throws: `ContentError` if the list cannot be had, or is malformed.
     func referrers(of digest: Digest, ofType type: String?) throws(ContentError) -> ReferrerList {
+        if let listed = try listedReferrers(of: digest, ofType: type) { return listed }
+        return ReferrerList(manifests: try taggedReferrers(of: digest), isFiltered: false)
+    }
+
+    /// The same as the registry's list has them.
+    ///
+    /// - Parameters:
+    ///   - digest: the subject.
+    ///   - type: the artifactType of those that are wanted; nil for all.
+    /// - Returns: their descriptors; nil if the registry has no such list.
+    /// - Throws: `ContentError` if the list cannot be had, or is malformed.
+    func listedReferrers(
+        of digest: Digest,
+        ofType type: String?
+    ) throws(ContentError) -> ReferrerList? {
         let object = "referrers of \(digest)"
         var result = ReferrerList(manifests: [], isFiltered: type != nil)
         let isListed = try forEachPage(
@@ -29,14 +44,16 @@ extension RegistryClient {
             result.manifests += try Index(parsing: page.body, document: object).manifests
             if !page.head.appliesFilter("artifactType") { result.isFiltered = false }
         }
-        guard !isListed else { return result }
-        return ReferrerList(manifests: try taggedReferrers(of: digest), isFiltered: false)
+        return isListed ? result : nil
     }
 
     /// The tag under which referrers are listed where the registry has no list.
     static func referrersTag(_ digest: Digest) -> String { "sha256-\(digest.hex)" }
 
-    private func taggedReferrers(of digest: Digest) throws(ContentError) -> [Descriptor] {
+    /// The same as the tag's index has them; none if there is no such tag.
+    ///
+    /// - Throws: `ContentError` if the index cannot be had, or is malformed.
+    func taggedReferrers(of digest: Digest) throws(ContentError) -> [Descriptor] {
         do throws(ContentError) {
             let document = try manifest(Self.referrersTag(digest), nil)
             guard document.descriptor.mediaType.isIndex else { return [] }

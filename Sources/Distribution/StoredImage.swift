@@ -22,19 +22,22 @@ package struct StoredImage: ImageSource {
         self.remote = remote
     }
 
-    /// Stores what is needed to mount an image: manifest, configuration and bootstrap layer, all
-    /// verified, and safe on storage when this returns.
+    /// Stores what is needed to mount an image: manifest, configuration and bootstrap layer, of an
+    /// index over another image the blobs that describe its layers, all verified, and safe on
+    /// storage when this returns.
     ///
     /// - Parameters:
     ///   - source: the image.
     ///   - directory: made if it is missing; after a failure part of the image may be there.
+    ///   - keepsBlobs: whether to store all blobs that the image has itself.
     /// - Returns: the image's documents.
     /// - Throws: `ContentError` (`unsupported`) if it is not converted; an error that says what is
     ///   missing or wrong, or could not be written.
     @discardableResult
     package static func store(
         _ source: any ImageSource,
-        in directory: String
+        in directory: String,
+        keepsBlobs: Bool = false
     ) throws -> ResolvedImage {
         let converted = try ConvertedImage(source)
         let image = converted.image
@@ -42,6 +45,10 @@ package struct StoredImage: ImageSource {
         _ = try layout.putBlob(image.manifestBytes, mediaType: image.descriptor.mediaType)
         _ = try layout.putBlob(image.configBytes, mediaType: image.manifest.config.mediaType)
         try layout.copyBlob(converted.bootstrapLayer, from: source)
+        for blob in image.manifest.dataBlobs
+        where (keepsBlobs || blob.originalLayer != nil) && !layout.hasBlob(blob) {
+            try layout.copyBlob(blob, from: source)
+        }
         var index = Index()
         index.manifests = [image.descriptor]
         let text = index.json.serialized()

@@ -54,6 +54,11 @@ package struct Manifest: Sendable, Equatable {
         otherFields = fields.rest
     }
 
+    /// The manifest that this one refers to; nil if it refers to none, or to nothing that is one.
+    package var subject: Descriptor? {
+        otherFields["subject"].flatMap { try? Descriptor($0, place: "manifest: subject") }
+    }
+
     /// The manifest as text; equal manifests give equal bytes.
     package func serialized() -> [UInt8] {
         var fields = otherFields

@@ -15,6 +15,19 @@ package protocol ImageMounter: Sendable {
     /// - Returns: the image; nothing is asked for yet.
     func image(_ reference: Reference) -> any ImageSource
 
+    /// Whether indexes over ordinary images are looked for.
+    var findsIndexes: Bool { get }
+
+    /// The index over an ordinary image's layers.
+    ///
+    /// - Parameters:
+    ///   - image: the ordinary image, as a client names it.
+    ///   - manifest: its manifest; nil if that is not known.
+    /// - Returns: the index, in the same repository as far as `image(_:)` is concerned; nil if there
+    ///   is none.
+    /// - Throws: an error that says why it cannot be looked for.
+    func index(over image: Reference, manifest: Digest?) throws -> FoundIndex?
+
     /// The first layers of a converted image, as an image of its own.
     ///
     /// - Parameters:

@@ -64,6 +64,7 @@ final class LazyImages: Sendable {
     let records: MountRecords
     let directories: SnapshotDirectories
     let log: Logger
+    let indexAnswers = IndexAnswers()
     let state = Monitor(State())
     /// Ends the threads.
     let isClosed = Monitor(false)
@@ -299,7 +300,9 @@ extension LazyImages {
             let temporary = part + ".new"
             try directories.discardImage("\(key.image.hex)/layers-\(count).new")
             let prefix = try mounter.prefix(of: stored(reference, directory), layers: count)
-            try StoredImage.store(prefix, in: temporary)
+            // What was made here of an index over another image is nowhere else.
+            let isIndex = try prefix.resolve().manifest.layers.contains { $0.originalLayer != nil }
+            try StoredImage.store(prefix, in: temporary, keepsBlobs: isIndex)
             try FileSystem.rename(temporary, to: part)
             try FileSystem.synchronizeDirectory(directory)
         }

@@ -19,9 +19,9 @@ struct RemoteLayerRequest: Sendable, Equatable {
     let image: Reference?
 
     /// What CRI, nerdctl and containerd's transfer service say (containerd, pkg/snapshotters).
-    private static let cri = "containerd.io/snapshot/cri."
+    static let cri = "containerd.io/snapshot/cri."
     /// What ctr-remote and BuildKit say (stargz-snapshotter, fs/source).
-    private static let stargz = "containerd.io/snapshot/remote/stargz."
+    static let stargz = "containerd.io/snapshot/remote/stargz."
 
     /// The request in the labels of a `Prepare`; nil for a snapshot that is no layer of a
     /// converted image.

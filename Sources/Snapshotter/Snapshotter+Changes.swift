@@ -14,6 +14,7 @@ extension Snapshotter {
     ) throws(RPCStatus) -> [MountSpec] {
         try answering("snapshot \(key)") {
             try provide(key: key, parent: parent, labels: labels, context)
+            try provideByIndex(key: key, parent: parent, labels: labels, context)
         }
         return try create(.active, key: key, parent: parent, labels: labels, context)
     }

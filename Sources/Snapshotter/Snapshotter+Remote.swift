@@ -97,12 +97,31 @@ extension Snapshotter {
         // With the last layer the image is complete: what is wrong with it fails the pull, not the
         // container.
         if index == chain.layers.count - 1 { _ = try images.mountPoint(layer) }
+        try insert(layer, request.chainID, below, labels, images)
+    }
+
+    /// Writes the row of a layer whose image is pinned.
+    ///
+    /// - Parameters:
+    ///   - layer: the layer.
+    ///   - chainID: its chain ID.
+    ///   - below: the snapshot below; nil for none.
+    ///   - labels: the call's.
+    ///   - images: has the image.
+    /// - Throws: an error if the row cannot be written.
+    func insert(
+        _ layer: LazyLayer,
+        _ chainID: Digest,
+        _ below: SnapshotRecord?,
+        _ labels: [String: String],
+        _ images: LazyImages
+    ) throws {
         let now = CurrentProcess.nanosecondsSince1970
         let id = beginNumber()
         defer { endNumber(id) }
         var record = SnapshotRecord(
             id: id,
-            name: request.chainID.oci,
+            name: chainID.oci,
             parentID: below?.id,
             kind: .committed,
             createdAt: now,
@@ -116,10 +135,10 @@ extension Snapshotter {
         if try store.read({ rows in try rows.snapshot(record.name) }) != nil {
             record.name += "/\(id)"
         }
-        try insert(record, request)
+        try insert(record, chainID)
     }
 
-    private func insert(_ record: SnapshotRecord, _ request: RemoteLayerRequest) throws {
+    private func insert(_ record: SnapshotRecord, _ chainID: Digest) throws {
         do {
             try directories.make(record, owner: nil)
             let isNew = try store.write("provide") { rows in
@@ -127,7 +146,7 @@ extension Snapshotter {
                 if let parent = record.parentID, below == nil {
                     throw RPCStatus(.notFound, "parent snapshot \(parent) was removed meanwhile")
                 }
-                if try rows.hasLazySnapshot(request.chainID, on: record.parentID) { return false }
+                if try rows.hasLazySnapshot(chainID, on: record.parentID) { return false }
                 guard try rows.snapshot(record.name) == nil else {
                     throw RPCStatus(.aborted, "another layer of this name was made meanwhile")
                 }
@@ -136,7 +155,7 @@ extension Snapshotter {
             }
             if isNew {
                 housekeeper.settle(record.id)
-                logger.debug("layer provided", ["layer": request.chainID, "snapshot": record.id])
+                logger.debug("layer provided", ["layer": chainID, "snapshot": record.id])
                 return
             }
         } catch {

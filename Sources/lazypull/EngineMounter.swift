@@ -16,6 +16,8 @@ final class EngineMounter: ImageMounter {
     private let engine: MountEngine
     private let registries: RegistryAccess
     private let limits: LayerLimits
+    private let indexes: IndexSearch
+    private let cacheDirectory: String
     private let descriptors: MountDescriptors
     private let log: Logger
     /// What is waited for.
@@ -28,6 +30,7 @@ final class EngineMounter: ImageMounter {
         _ options: MountOptions,
         _ registries: RegistryAccess,
         _ limits: LayerLimits,
+        _ indexes: IndexSearch,
         _ descriptors: MountDescriptors,
         _ log: Logger
     ) throws {
@@ -40,15 +43,52 @@ final class EngineMounter: ImageMounter {
         self.descriptors = descriptors
         self.registries = registries
         self.limits = limits
+        self.indexes = indexes
         self.log = log
+        cacheDirectory = options.cacheDirectory
+        removeAbandonedPrefixes()
     }
 
     func image(_ reference: Reference) -> any ImageSource {
-        RegistrySource(reference, selection: ImageSelection(form: .converted), registries)
+        let image = RegistrySource(
+            reference,
+            selection: ImageSelection(form: .converted),
+            registries
+        )
+        guard let digest = reference.digest else { return image }
+        return indexes.withDirectory(image, digest: digest)
+    }
+
+    var findsIndexes: Bool { !indexes.isOff }
+
+    func index(over image: Reference, manifest: Digest?) throws -> FoundIndex? {
+        try indexes.find(over: image, manifest: manifest)
     }
 
     func prefix(of image: any ImageSource, layers count: Int) throws -> any ImageSource {
-        try LayerPrefix(of: image, layers: count, limits: limits)
+        guard try IndexPrefix.isIndex(image) else {
+            return try LayerPrefix(of: image, layers: count, limits: limits)
+        }
+        log.info("layers are read to mount them alone", ["image": image.name, "layers": count])
+        return try IndexPrefix(
+            of: image,
+            layers: count,
+            in: "\(cacheDirectory)/\(Self.prefixes)\(CurrentProcess.randomName)",
+            threads: CurrentProcess.processorCount,
+            limits: limits
+        )
+    }
+
+    /// What the directories' names begin with in which indexes over an image's first layers are made.
+    private static let prefixes = "prefix-"
+
+    /// Those that a process which was killed has left; the cache is this process's alone.
+    private func removeAbandonedPrefixes() {
+        let names = (try? FileSystem.names(inDirectory: cacheDirectory)) ?? []
+        for name in names where name.hasPrefix(Self.prefixes) {
+            _ = try? Trash.empty("\(cacheDirectory)/\(name)") { true }
+            try? FileSystem.removeDirectory("\(cacheDirectory)/\(name)")
+        }
     }
 
     func mount(_ image: any ImageSource, at directory: String) throws -> any ImageMount {

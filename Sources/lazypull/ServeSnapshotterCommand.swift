@@ -4,6 +4,7 @@ internal import Admin
 internal import Arguments
 internal import Configuration
 internal import Containerd
+internal import Distribution
 // The names of signals.
 internal import Glibc
 internal import HTTP
@@ -44,11 +45,31 @@ enum ServeSnapshotterCommand {
         value: OptionValue("SECONDS", .integer(1...31_536_000), fallback: "3600"),
         help: "Unmount an image that no container has used for SECONDS."
     )
+    private static let indexPlaces = IndexPlace.allCases.map(\.rawValue)
+    private static let findIndex = Option(
+        "find-index",
+        value: OptionValue(
+            "PLACE",
+            .choice(indexPlaces + ["none"]),
+            defaultText: indexPlaces.joined(separator: ", ")
+        ),
+        isRepeatable: true,
+        help: """
+            Look for an index over an ordinary image in PLACE, and in further ones in the order
+            given.
+            """
+    )
+    private static let indexDirectory = Option(
+        "index-dir",
+        value: OptionValue("DIR", .directory, fallback: SharedOptions.indexesOfRoot),
+        help: "Take DIR for the place 'local': a layout with indexes over images' layers."
+    )
     /// How long the metadata of an image may take, in seconds: containerd waits for it.
     private static let metadataSeconds = 60
     /// What holds as long as the service runs.
     private static let fixed =
-        [root, address, adminAddress, cacheDirectory, unmountAfter] + ReadOptions.all
+        [root, address, adminAddress, cacheDirectory, unmountAfter, findIndex, indexDirectory]
+        + ReadOptions.all
         + RegistryOptions.all
         + LimitOptions.ofTrees
     /// What a configuration file may give defaults of.
@@ -104,17 +125,37 @@ enum ServeSnapshotterCommand {
     ) throws -> EngineMounter {
         let directory = arguments.text(cacheDirectory) ?? "\(root)/cache"
         guard directory.hasPrefix("/") else { throw UsageError("--cache-dir is no absolute path") }
+        let registries = RegistryOptions.access(
+            arguments,
+            retry: .command.within(seconds: metadataSeconds),
+            reads: .deadline(seconds: ReadOptions.fetchSeconds(arguments)),
+            log: log
+        )
         return try EngineMounter(
             ReadOptions.mountOptions(arguments, cacheDirectory: directory),
-            RegistryOptions.access(
-                arguments,
-                retry: .command.within(seconds: metadataSeconds),
-                reads: .deadline(seconds: ReadOptions.fetchSeconds(arguments)),
-                log: log
-            ),
+            registries,
             LimitOptions.limits(arguments),
+            try indexSearch(arguments, registries),
             MountDescriptors(root, log),
             log
+        )
+    }
+
+    /// Where indexes over ordinary images are looked for.
+    private static func indexSearch(
+        _ arguments: ParsedArguments,
+        _ registries: RegistryAccess
+    ) throws -> IndexSearch {
+        let words = arguments.has(findIndex) ? arguments.texts(findIndex) : indexPlaces
+        if words.contains("none"), words.count > 1 {
+            throw UsageError("--find-index none goes with no other place")
+        }
+        let directory = arguments.text(indexDirectory) ?? SharedOptions.indexesOfRoot
+        guard directory.hasPrefix("/") else { throw UsageError("--index-dir is no absolute path") }
+        return IndexSearch(
+            words.compactMap { IndexPlace(rawValue: $0) },
+            directory: directory,
+            registries
         )
     }
 
@@ -176,7 +217,7 @@ enum ServeSnapshotterCommand {
         log.setLevel(LogOptions.level(arguments))
         log.info("configuration read again")
         let changed = fixed.filter {
-            arguments.text($0) != started.text($0) || arguments.has($0) != started.has($0)
+            arguments.texts($0) != started.texts($0) || arguments.has($0) != started.has($0)
         }.map(\.name)
         guard !changed.isEmpty else { return }
         log.warning(

@@ -172,7 +172,13 @@ struct ConfiguredOptionTests {
         isRepeatable: true,
         help: ""
     )
-    private static let all = [size, place, word, quick, names]
+    private static let words = Option(
+        "words",
+        value: OptionValue("W", .choice(["a", "b"])),
+        isRepeatable: true,
+        help: ""
+    )
+    private static let all = [size, place, word, quick, names, words]
     private static let syntax = Syntax(name: "x", summary: "x", options: all, operands: [])
 
     private func arguments(_ words: [String], _ text: String) throws -> ParsedArguments {
@@ -184,13 +190,16 @@ struct ConfiguredOptionTests {
     }
 
     @Test func theFileGivesDefaults() throws {
-        let text = "size = 7\nplace = \"/p\"\nword = \"b\"\nquick = true\nname = [\"n\", \"m\"]\n"
+        let text =
+            "size = 7\nplace = \"/p\"\nword = \"b\"\nquick = true\nname = [\"n\", \"m\"]\n"
+            + "words = [\"b\", \"a\"]\n"
         let arguments = try arguments([], text)
         #expect(arguments.integer(Self.size) == 7)
         #expect(arguments.text(Self.place) == "/p")
         #expect(arguments.text(Self.word) == "b")
         #expect(arguments.has(Self.quick))
         #expect(arguments.texts(Self.names) == ["n", "m"])
+        #expect(arguments.texts(Self.words) == ["b", "a"])
     }
 
     @Test func theCommandLineGoesFirst() throws {
@@ -209,7 +218,7 @@ struct ConfiguredOptionTests {
 
     @Test(arguments: [
         "size = 10", "size = \"7\"", "place = \"p\"", "word = \"c\"", "quick = 1", "name = \"n\"",
-        "help = true", "sise = 1",
+        "help = true", "sise = 1", "words = [\"c\"]", "words = []", "words = \"a\"",
     ])
     func refusesWhatTheOptionWouldNotTake(text: String) {
         let error = #expect(throws: ContentError.self) { try arguments([], text + "\n") }

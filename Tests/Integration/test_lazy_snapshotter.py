@@ -31,6 +31,9 @@ RELEASES = [CONTAINERD_16, CONTAINERD_17, CONTAINERD_21]
 class LazyNode:
     """A node whose containerd has our snapshotter, with a converted image in a registry."""
 
+    # More options of the service's.
+    options: Sequence[str | Path] = ()
+
     def __init__(
         self, lazypull: Lazypull, workspace: Workspace, release: Release, form: str = "rafs",
         *, extra: Sequence = (),
@@ -44,7 +47,21 @@ class LazyNode:
         )  # fmt: skip
         self.registry = Registry(workspace)
         self.pause = self.registry.push(layout, "pause")
-        self.app = f"{self.registry.address}/app:lazy"
+        self.app = self.publish(lazypull, layout, form)
+        self.root, self.socket = workspace / "root", workspace / "snapshotter"
+        self.admin, self.path = workspace / "admin", workspace.path
+        self.node = Node(
+            workspace, release, pause=self.pause, snapshotter="lazypull", address=self.socket,
+            snapshots=self.root,
+        )  # fmt: skip
+        # Where a node with another root finds it, too.
+        self.binary = Path(shutil.copy(lazypull.binary, workspace / "lazypull"))
+        self.start()
+        self.node.start_containerd()
+
+    def publish(self, lazypull: Lazypull, layout: oci.Layout, form: str) -> str:
+        """Pushes what is pulled later; its name."""
+        app = f"{self.registry.address}/app:lazy"
         if form == "zran":
             lazypull.run(
                 "convert", "--quiet", "--format", "zran", layout.reference("source")
@@ -57,18 +74,9 @@ class LazyNode:
         else:
             self.image = lazypull.convert(layout.reference("source"), layout, "lazy")
         lazypull.run(
-            "push", "--quiet", "--plain-http", self.image.reference, f"docker://{self.app}"
+            "push", "--quiet", "--plain-http", self.image.reference, f"docker://{app}"
         ).assert_done()
-        self.root, self.socket = workspace / "root", workspace / "snapshotter"
-        self.admin, self.path = workspace / "admin", workspace.path
-        self.node = Node(
-            workspace, release, pause=self.pause, snapshotter="lazypull", address=self.socket,
-            snapshots=self.root,
-        )  # fmt: skip
-        # Where a node with another root finds it, too.
-        self.binary = Path(shutil.copy(lazypull.binary, workspace / "lazypull"))
-        self.start()
-        self.node.start_containerd()
+        return app
 
     def command(self, *words: str | Path) -> tuple[list[str | Path], dict]:
         """How a command is started as a service, with options of `Popen`."""
@@ -81,7 +89,7 @@ class LazyNode:
             command, options = self.command(
                 self.binary, "serve-snapshotter", "--config", "/dev/null", "--plain-http",
                 "--root", self.root, "--address", self.socket, "--admin-address", self.admin,
-                "--log-level", "debug",
+                "--log-level", "debug", *self.options,
             )  # fmt: skip
             self.service = self.node.start(*command, stdout=log, stderr=log, **options)
         wait_until(self.socket.exists, "the snapshotter")

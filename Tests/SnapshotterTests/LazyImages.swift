@@ -101,6 +101,9 @@ final class CountingMounter: ImageMounter {
         var takeoverFailures: [SystemError] = []
         /// How often what nobody took over was given up.
         var ends = 0
+        /// What is asked for indexes gets, and how often it was.
+        var index: Result<FoundIndex?, ContentError>?
+        var questions = 0
         /// To be called when the last user of a mount has ended.
         var ended: [@Sendable () -> Void] = []
     }
@@ -115,6 +118,15 @@ final class CountingMounter: ImageMounter {
     func fail(_ error: ContentError?) { counts.withLock { $0.failure = error } }
 
     func image(_ reference: Reference) -> any ImageSource { Remote(mounter: self) }
+
+    var findsIndexes: Bool { now.index != nil }
+
+    func index(over image: Reference, manifest: Digest?) throws -> FoundIndex? {
+        try counts.withLock { counts in
+            counts.questions += 1
+            return try counts.index?.get()
+        }
+    }
 
     func prefix(of image: any ImageSource, layers count: Int) throws -> any ImageSource {
         MemoryImage(["one", "bootstrap of one"])
