@@ -66,6 +66,9 @@ struct LayoutReader<Files: LayoutFiles>: ImageDocuments {
         } else if found.contains(where: { $0.annotations[OCILayout.tagKey] != nil }) {
             // What is listed without a tag refers to something that has one.
             found = found.filter { $0.annotations[OCILayout.tagKey] != nil }
+        } else if found.count > 1 {
+            // The same where the image has none, either.
+            found = found.filter { $0.otherFields["artifactType"] == nil }
         }
         guard let first = found.first else {
             throw ContentError(.notFound, "\(name): no such image; \(Self.tags(of: index))")

@@ -38,8 +38,8 @@ enum ConversionText {
         let windows = report.layers.reduce(0) { $0 + ($1.index?.windowBytes ?? 0) }
         let chunks = report.layers.reduce(0) { $0 + $1.chunkCount }
         let spans = report.layers.reduce(0) { $0 + ($1.index?.spanCount ?? 0) }
-        var text = "\(report.source.digest): as it was\n"
-        text += "\(report.manifest.digest): an index over it, \(spans) spans, \(chunks) chunks,"
+        var text = "\(report.manifest.digest): an index over \(report.source.digest),"
+        text += " \(spans) spans, \(chunks) chunks,"
         text += " \(ByteCount.text(size)): \(share(size, of: source)) of"
         text += " \(ByteCount.text(source)), windows \(share(UInt64(windows), of: source)),"
         text += " digests \(share(UInt64(chunks) * 32, of: source))\n"
@@ -67,18 +67,23 @@ enum ConversionText {
     static func json(
         _ index: Descriptor?,
         _ reports: [ConversionReport],
+        _ digests: NamedDigests?,
         seconds: Double
     ) -> JSONValue {
         let images = reports.map(fields)
         guard let index else {
-            let fields = images.first ?? [:]
-            return .object(fields.merging(["seconds": .double(seconds)]) { $1 })
+            var fields = images.first ?? [:]
+            fields["seconds"] = .double(seconds)
+            fields["sourceName"] = digests?.json
+            return .object(fields)
         }
-        return .object([
+        var fields: [String: JSONValue] = [
             "index": index.json,
             "images": .array(images.map { .object($0) }),
             "seconds": .double(seconds),
-        ])
+        ]
+        fields["sourceName"] = digests?.json
+        return .object(fields)
     }
 
     private static func fields(_ report: ConversionReport) -> [String: JSONValue] {

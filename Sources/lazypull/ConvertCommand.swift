@@ -123,22 +123,31 @@ enum ConvertCommand {
             isQuiet: arguments.has(SharedOptions.quiet)
         )
         let images = Images(arguments)
-        let conversion = Conversion(
-            from: try images.source(source, try SharedOptions.selection(arguments, .original)),
-            to: try images.destination(target),
-            tag: target.tag ?? ImageName.defaultTag,
-            options: try options(arguments, images),
-            announce: { reporter.note(ConversionText.text($0)) }
-        )
         let start = CurrentProcess.monotonicNanoseconds
-        let (index, reports) = try run(conversion, arguments, reporter)
+        let selection = try SharedOptions.selection(arguments, .original)
+        let work = { (image: any ImageSource) in
+            let conversion = Conversion(
+                from: image,
+                to: try images.destination(target),
+                tag: target.tag ?? ImageName.defaultTag,
+                options: try options(arguments, images),
+                announce: { reporter.note(ConversionText.text($0)) }
+            )
+            return try run(conversion, arguments, reporter)
+        }
+        let ((index, reports), digests) = try NamedDigests.around(
+            { try images.source(source, selection) },
+            isAsked: isIndexing(arguments),
+            work
+        )
         reporter.finish()
         try warn(reports.flatMap(\.warnings))
         let seconds = Double(CurrentProcess.monotonicNanoseconds - start) / 1e9
         try Report.print(
             arguments,
-            text: ConversionText.text(index, reports, target: target),
-            json: ConversionText.json(index, reports, seconds: seconds)
+            text: (digests?.text ?? "")
+                + ConversionText.text(index, reports, target: target),
+            json: ConversionText.json(index, reports, digests, seconds: seconds)
         )
         return .done
     }

@@ -209,6 +209,8 @@ def test_index_is_attached(lazypull: Lazypull, workspace: Workspace) -> None:
     before = layout.tags()["image"]
     blobs = set((layout.path / "blobs/sha256").iterdir())
     report = attach(lazypull, layout.reference("image"))
+    name = {"name": layout.reference("image"), "before": before["digest"], "after": before["digest"]}
+    assert report["sourceName"] == name
     assert layout.tags() == {"image": before}
     (listed,) = layout.untagged()
     assert listed["digest"] == report["manifest"]["digest"]
@@ -219,6 +221,13 @@ def test_index_is_attached(lazypull: Lazypull, workspace: Workspace) -> None:
     assert references == [layer["digest"] for layer in original["layers"]]
     added = set((layout.path / "blobs/sha256").iterdir()) - blobs
     assert sum(path.stat().st_size for path in added) < len(tar) / 50
+    # By the layout's only image, too, if it has no tag.
+    text = (layout.path / "index.json").read_text()
+    index = json.loads(text)
+    del index["manifests"][0]["annotations"]
+    (layout.path / "index.json").write_text(json.dumps(index))
+    lazypull.check(f"oci:{layout.path}").assert_done()
+    (layout.path / "index.json").write_text(text)
     # The same image and options give the same bytes.
     again = attach(lazypull, layout.reference("image"))
     assert again["manifest"] == report["manifest"] and len(layout.untagged()) == 1
@@ -272,6 +281,8 @@ def test_registry(lists_referrers: bool, lazypull: Lazypull, workspace: Workspac
         gateway.behaviour.lists_referrers = lists_referrers
         image = f"docker://{gateway.address}/app:image"
         attach(lazypull, image)
+        output = lazypull.run("convert", "--format", "zran", image).assert_done().output
+        assert f"was {before} before\nand is {before} after: not changed" in output
         assert tag_digest(registry.address) == before
         tags = subprocess.run(
             ["skopeo", "list-tags", "--tls-verify=false", f"docker://{registry.address}/app"],
