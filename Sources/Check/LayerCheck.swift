@@ -32,15 +32,19 @@ struct LayerCheck {
     /// - Throws: an error that names the layer, and the chunk that is wrong.
     func run() throws {
         let object = "layer \(layer.digest)"
-        let stream = VerifiedLayer(
-            VerifyingStream(
-                try source.openBlob(layer),
-                digest: layer.digest,
-                size: layer.size,
-                object: object,
-                progress: meter.bytes
+        let isWhole = chunks.table.features.contains(.whole)
+        let stream: any WholeBlob =
+            isWhole
+            ? try DecodedLayer(layer, of: source, progress: meter.bytes)
+            : VerifiedLayer(
+                VerifyingStream(
+                    try source.openBlob(layer),
+                    digest: layer.digest,
+                    size: layer.size,
+                    object: object,
+                    progress: meter.bytes
+                )
             )
-        )
         var fetcher = try ChunkFetcher()
         var firstFault: ContentError?
         do throws(ContentError) {
@@ -49,7 +53,7 @@ struct LayerCheck {
             firstFault = error
         }
         // Read on: that the whole layer is another one says more than its first fault.
-        try stream.finish { meter.report() }
+        try Self.finish(stream) { meter.report() }
         if let firstFault { throw firstFault.at(object) }
     }
 
@@ -67,7 +71,7 @@ struct LayerCheck {
 
     private func check(
         _ index: Int,
-        _ stream: VerifiedLayer,
+        _ stream: any WholeBlob,
         _ fetcher: inout ChunkFetcher
     ) throws(ContentError) {
         let chunk = try chunks.chunk(at: index)
@@ -75,7 +79,7 @@ struct LayerCheck {
         guard chunk.digest != .zero else { return }
         let start = chunk.compressedOffset.bytes
         let end = start + UInt64(chunk.compressedSize)
-        guard end <= layer.size,
+        guard end <= layer.size || chunks.table.features.contains(.whole),
             chunk.uncompressedOffset.bytes + UInt64(chunk.uncompressedSize) <= chunks.viewSize
         else {
             throw .corrupt("chunk \(index) is said to be at \(start)..<\(end), outside of it")
@@ -87,6 +91,22 @@ struct LayerCheck {
             throw error.at("chunk \(index) at \(start)+\(chunk.compressedSize)")
         }
         meter.report()
+    }
+
+    /// Reads the rest.
+    private static func finish(
+        _ stream: any WholeBlob,
+        _ onRead: () -> Void
+    ) throws(ContentError) {
+        var buffer = [UInt8](repeating: 0, count: 1 << 18)
+        while true {
+            var span = buffer.mutableSpan
+            let count = try unsafe span.withUnsafeMutableBytes {
+                (buffer) throws(ContentError) in try unsafe stream.read(into: buffer)
+            }
+            guard count > 0 else { return }
+            onRead()
+        }
     }
 }
 
@@ -103,17 +123,4 @@ private final class VerifiedLayer: WholeBlob {
     }
 
     var servers: BlobServers { BlobServers() }
-
-    /// Reads the rest.
-    func finish(_ onRead: () -> Void) throws(ContentError) {
-        var buffer = [UInt8](repeating: 0, count: 1 << 18)
-        while true {
-            var span = buffer.mutableSpan
-            let count = try unsafe span.withUnsafeMutableBytes {
-                (buffer) throws(ContentError) in try unsafe stream.read(into: buffer)
-            }
-            guard count > 0 else { return }
-            onRead()
-        }
-    }
 }

@@ -15,6 +15,8 @@ package struct LayerIndexSize: Sendable {
     package var spanCount: Int
     /// Bytes of their windows, as stored.
     package var windowBytes: Int
+    /// Whether it is fetched whole, whatever is read of it.
+    package var isWhole: Bool
 }
 
 /// Indexes over layers that stay as they are.
@@ -24,7 +26,8 @@ extension LayerConversion {
 
     /// Reads the layer to its end, verified, and puts the blob that describes it to the destination.
     ///
-    /// A layer that cannot be read from the middle is converted instead.
+    /// Of a layer that cannot be read from the middle the whole is fetched if that is how zstd was
+    /// used; else it is converted instead.
     ///
     /// - Parameters:
     ///   - layer: names the layer.
@@ -53,13 +56,10 @@ extension LayerConversion {
             switch compression {
             case .none: pieces.chunks()
             case .gzip: pieces.chunks(in: builder.finish())
-            case .zstd: pieces.chunks(in: frames, limit: spanSize)
+            case .zstd: pieces.chunks(in: frames, limit: spanSize) ?? pieces.wholeChunks()
             }
         guard let chunks else {
-            let reason =
-                compression == .zstd
-                ? "its zstd frames are no parts that can be read alone"
-                : "it has sparse files, or no place to begin reading for 16 MiB"
+            let reason = "it has sparse files, or no place to begin reading for 16 MiB"
             return try store(layer, diffID: diffID, because: reason)
         }
         var indexed = try store(chunks, of: layer, compression, tree: contents.tree)
@@ -95,7 +95,7 @@ extension LayerConversion {
                 id: layer.digest.hex,
                 chunkCount: UInt32(chunks.chunks.count),
                 chunkSize: options.chunkSize,
-                compressor: compression.compressor,
+                compressor: chunks.isWhole ? .none : compression.compressor,
                 digester: .sha256,
                 features: writer.features,
                 compressedSize: layer.size,
@@ -116,7 +116,8 @@ extension LayerConversion {
         indexed.index = LayerIndexSize(
             compression: compression,
             spanCount: chunks.unitCount,
-            windowBytes: writer.storedWindows
+            windowBytes: writer.storedWindows,
+            isWhole: chunks.isWhole
         )
         return indexed
     }

@@ -80,6 +80,15 @@ struct PieceList: ChunkOutput {
         places().map { LayerChunks(chunks: $0, spans: [], windows: []) }
     }
 
+    /// The chunks of a layer of which no part can be decoded alone, by their places in its tar.
+    ///
+    /// - Returns: nil if one is not at a stretch.
+    func wholeChunks() -> LayerChunks? {
+        guard var result = chunks() else { return nil }
+        result.isWhole = true
+        return result
+    }
+
     /// The chunks and the spans that they are in.
     ///
     /// - Parameter spans: those of the whole layer; those without a chunk are left out.

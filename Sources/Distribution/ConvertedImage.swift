@@ -169,6 +169,25 @@ package struct ConvertedImage: Sendable {
         return Descriptor(mediaType: .layerGzip, digest: id, size: size)
     }
 
+    /// The same blob, by ranges.
+    ///
+    /// - Parameters:
+    ///   - id: the blob's digest, from the bootstrap.
+    ///   - size: its size, from the bootstrap.
+    ///   - isWhole: whether it is a layer of which no part can be decoded alone; ranges are then those
+    ///     of its tar.
+    /// - Returns: the blob.
+    /// - Throws: `ContentError` if the manifest neither lists nor refers to the blob; an error if it
+    ///   cannot be had.
+    package func dataSource(
+        _ id: Digest,
+        size: UInt64,
+        isWhole: Bool
+    ) throws -> any BlobSource {
+        let blob = try dataBlob(id, size: size)
+        return isWhole ? WholeLayer(blob, of: source) : try source.blobSource(blob)
+    }
+
     /// The bytes of a blob that holds another one's metadata, verified.
     ///
     /// - Parameter id: the blob's digest, from the bootstrap.

@@ -44,7 +44,11 @@ struct OpenImage: Sendable {
         name = source.name
         self.tree = tree
         blobs = try Self.open(zip(tree.layout.blobs, tables), in: cache) { blob in
-            try source.blobSource(image.dataBlob(Self.digest(of: blob), size: blob.compressedSize))
+            try image.dataSource(
+                Self.digest(of: blob),
+                size: blob.compressedSize,
+                isWhole: blob.features.contains(.whole)
+            )
         }
     }
 

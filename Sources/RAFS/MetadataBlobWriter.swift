@@ -12,6 +12,8 @@ package struct LayerChunks: Sendable {
     package var spans: [SpanRecord]
     /// Their windows, one behind the other.
     package var windows: [UInt8]
+    /// Whether the layer can only be fetched whole: chunks are where they are in its tar.
+    package var isWhole = false
 
     /// Chunks of the values.
     package init(chunks: [Chunk], spans: [SpanRecord], windows: [UInt8]) {
@@ -45,6 +47,7 @@ package struct MetadataBlobWriter {
             .aligned, .chunkInfoV2, .separate, .hasTarHeader, .hasTOC, .capTarTOC,
         ]
         if !layer.spans.isEmpty { features.insert(.zran) }
+        if layer.isWhole { features.insert(.whole) }
         let (infos, batches) = ChunkInfoTable.encodeV2(layer.chunks)
         if !batches.isEmpty { features.insert(.batch) }
         self.features = features

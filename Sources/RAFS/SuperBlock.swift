@@ -97,6 +97,10 @@ package struct BlobFeatures: OptionSet, Hashable, Sendable {
     package static let encrypted = BlobFeatures(rawValue: 0x100)
     /// The blob lies in a storage of its own, which no registry knows.
     package static let external = BlobFeatures(rawValue: 0x800)
+    /// The blob is a compressed layer of which no part can be decoded alone.
+    ///
+    /// Chunks are where they are in its tar. A bit of ours, of those for which Nydus refuses an image.
+    package static let whole = BlobFeatures(rawValue: 0x1000)
     package static let hasTarHeader = BlobFeatures(rawValue: 0x1000_0000)
     package static let hasTOC = BlobFeatures(rawValue: 0x2000_0000)
     package static let capTarTOC = BlobFeatures(rawValue: 0x4000_0000)
@@ -108,5 +112,5 @@ package struct BlobFeatures: OptionSet, Hashable, Sendable {
     /// Layouts that this version does not read.
     static let unsupported: BlobFeatures = [.tarfs, .encrypted, .external]
     /// Bits without a meaning, which nydus' loader refuses: it allows 0xfff of the low 16.
-    static let unknown = BlobFeatures(rawValue: 0x8000_f000)
+    static let unknown = BlobFeatures(rawValue: 0x8000_e000)
 }

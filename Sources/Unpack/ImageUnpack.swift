@@ -75,7 +75,11 @@ package struct ImageUnpack: Sendable {
             guard let id = blob.digest else {
                 throw ContentError.corrupt("bootstrap: blob id \(blob.id) is no digest")
             }
-            return try source.blobSource(image.dataBlob(id, size: blob.compressedSize))
+            return try image.dataSource(
+                id,
+                size: blob.compressedSize,
+                isWhole: blob.features.contains(.whole)
+            )
         }
         self.metadata = metadata
         self.threads = threads

@@ -43,6 +43,11 @@ enum ConversionText {
         text += " \(ByteCount.text(size)): \(share(size, of: source)) of"
         text += " \(ByteCount.text(source)), windows \(share(UInt64(windows), of: source)),"
         text += " digests \(share(UInt64(chunks) * 32, of: source))\n"
+        for layer in report.layers where layer.index?.isWhole == true {
+            text += "layer \(layer.source.digest): fetched whole when any of it is read,"
+            text += " \(ByteCount.text(layer.source.size)): its zstd stream has no parts that can"
+            text += " be decoded alone\n"
+        }
         for layer in report.layers {
             guard let reason = layer.storedBecause else { continue }
             let size = ByteCount.text(layer.blob.size)
@@ -132,6 +137,7 @@ enum ConversionText {
                     "compression": .string("\(index.compression)"),
                     "spans": .integer(Int64(index.spanCount)),
                     "windowSize": .integer(Int64(index.windowBytes)),
+                    "fetchedWhole": .bool(index.isWhole),
                 ])
             } ?? .null,
             "storedBecause": layer.storedBecause.map { .string($0) } ?? .null,

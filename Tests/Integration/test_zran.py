@@ -170,7 +170,8 @@ def test_all_that_tar_holds(lazypull: Lazypull, workspace: Workspace) -> None:
 
 
 def test_other_compressions(lazypull: Lazypull, workspace: Workspace) -> None:
-    """A layer that is not compressed is read by offset; of zstd, frames are, or it is stored."""
+    """A layer that is not compressed is read by offset; of zstd, frames are, or it is fetched whole,
+    once."""
     contents = [random.Random(n).randbytes(2_000_000) + bytes(90_000) for n in range(4)]
     tars = [stack({f"f{n}": content}).tars()[0] for n, content in enumerate(contents)]
     frames = b"".join(
@@ -190,7 +191,8 @@ def test_other_compressions(lazypull: Lazypull, workspace: Workspace) -> None:
     report = attach(lazypull, image, "--chunk-size", "256K", "--span-size", "512K")
     plain, single, frames, gzip = report["layers"]
     assert plain["index"]["compression"] == "uncompressed"
-    assert "zstd" in single["storedBecause"]
+    assert single["storedBecause"] is None and single["index"]["fetchedWhole"]
+    assert [layer["index"]["fetchedWhole"] for layer in (plain, frames, gzip)] == [False] * 3
     assert frames["index"]["compression"] == "zstd" and 5 <= frames["index"]["spans"] <= 9
     assert gzip["index"]["compression"] == "gzip"
     lazypull.check(image, "--against", image).assert_done()
@@ -199,6 +201,42 @@ def test_other_compressions(lazypull: Lazypull, workspace: Workspace) -> None:
         for n, content in enumerate(contents):
             assert (unpacked / f"d/f{n}").read_bytes() == content
             assert (mounted.path / f"d/f{n}").read_bytes() == content
+    text = lazypull.run("convert", "--format", "zran", image).assert_done().output
+    assert f"layer {oci.sha256(layers[1][0])}: fetched whole when any of it is read" in text
+    # From a registry: once, for readers of any part of it.
+    registry = Registry(workspace)
+    with Gateway(registry.address) as gateway:
+        pushed = f"docker://{gateway.address}/app:image"
+        lazypull.run("push", "--quiet", image, pushed).assert_done()
+        gateway.seen.clear()
+        with lazypull.mount(pushed, workspace / "other-cache") as mounted:
+            for offset in (1_900_000, 5_000, 1_000_000):
+                with open(mounted.path / "d/f1", "rb") as stream:
+                    stream.seek(offset)
+                    assert stream.read(100) == contents[1][offset:][:100]
+        requests = [seen for seen in gateway.seen if oci.sha256(layers[1][0]) in seen.path]
+        assert [(seen.method, seen.status) for seen in requests] == [("GET", 200)], requests
+
+
+def test_damage_of_a_layer_that_is_fetched_whole(lazypull: Lazypull, workspace: Workspace) -> None:
+    """An error of the read, never a wrong byte; and what is told of it by `check`."""
+    content = random.Random(9).randbytes(3_000_000)
+    (tar,) = stack({"f": content}).tars()
+    layer = bytearray(zstd.compress(tar))
+    layout = oci.Layout.create(workspace / "layout")
+    descriptor = layout.put(bytes(layer), oci.OCI.layer + "+zstd")
+    layout.put_image("image", oci.image_config([oci.sha256(tar)]), [descriptor])
+    image = layout.reference("image")
+    attach(lazypull, image)
+    # What is stored as it is has no checksum of its own.
+    layer[len(layer) // 2] ^= 1
+    layout.blob_path(descriptor["digest"]).write_bytes(layer)
+    lazypull.check(image).assert_refused("digest mismatch", codes=[EXIT_CORRUPT])
+    with lazypull.mount(image, workspace / "cache") as mounted:
+        with pytest.raises(OSError):
+            (mounted.path / "d/f").read_bytes()
+        with open(mounted.path / "d/f", "rb") as stream:
+            assert stream.read(4096) == content[:4096]
 
 
 def test_index_is_attached(lazypull: Lazypull, workspace: Workspace) -> None:
