@@ -96,45 +96,49 @@ package struct IndexSearch: Sendable {
         var hasList = false
         for place in places where !(place == .tag && hasList) {
             do {
-                var candidates: [Descriptor] = []
-                var source: any ImageSource = image
+                let found: FoundIndex?
                 switch place {
                 case .referrers:
-                    let client = image.reader.client
-                    // Signatures and the like may be many.
-                    let list = try client.listedReferrers(
-                        of: digest,
-                        ofType: NydusConvention.artifactType
-                    )
-                    hasList = list != nil
-                    candidates = list?.manifests ?? []
-                    if list?.isFiltered == true,
-                        try first(of: candidates, in: image, over: image, place) == nil
-                    {
-                        // Indexes of older converters have no type.
-                        candidates =
-                            try client.listedReferrers(of: digest, ofType: nil)?.manifests ?? []
-                    }
-                case .tag: candidates = try image.reader.client.taggedReferrers(of: digest)
+                    (found, hasList) = try listed(over: image, digest)
+                case .tag:
+                    let tagged = try image.reader.client.taggedReferrers(of: digest)
+                    found = try first(of: tagged, in: image, over: image, place)
                 case .annotation:
                     guard reference.tag != nil || reference.digest != digest else { continue }
-                    candidates = try named.manifests().filter {
+                    let marked = try named.manifests().filter {
                         $0.isMarked(asConversionOf: digest)
                     }
+                    found = try first(of: marked, in: image, over: image, place)
                 case .local:
                     let layout = OCILayout(directory: directory, tag: nil)
-                    source = layout
-                    candidates = try layout.referrers(ofManifest: digest)
+                    let referrers = try layout.referrers(ofManifest: digest)
+                    found = try first(of: referrers, in: layout, over: image, place)
                 }
-                if let found = try first(of: candidates, in: source, over: image, place) {
-                    return found
-                }
+                if let found { return found }
             } catch {
                 failure = failure ?? error
             }
         }
         if let failure { throw failure }
         return nil
+    }
+
+    /// The index in the registry's list, and whether there is such a list.
+    private func listed(
+        over image: RegistrySource,
+        _ digest: Digest
+    ) throws -> (found: FoundIndex?, hasList: Bool) {
+        let client = image.reader.client
+        // Signatures and the like may be many.
+        let type = NydusConvention.artifactType
+        guard let list = try client.listedReferrers(of: digest, ofType: type) else {
+            return (nil, false)
+        }
+        let found = try first(of: list.manifests, in: image, over: image, .referrers)
+        guard found == nil, list.isFiltered else { return (found, true) }
+        // Indexes of older converters have no type.
+        let all = try client.listedReferrers(of: digest, ofType: nil)?.manifests ?? []
+        return (try first(of: all, in: image, over: image, .referrers), true)
     }
 
     private func source(_ reference: Reference) -> RegistrySource {

@@ -148,8 +148,9 @@ def test_an_image_without_an_index_is_pulled(
     lazy = IndexedNode(lazypull, workspace, CONTAINERD_16, place)
     cri = lazy.node.cri()
     image = cri.pull(lazy.app)
+    # What a registry has sorted out by type is asked for once more, without.
     for pattern in ("/referrers/", "/manifests/sha256-"):
-        assert len(lazy.requests(pattern)) <= 1, lazy.gateway.seen
+        assert len(lazy.requests(pattern)) <= 2, lazy.gateway.seen
     assert ("no index of an image can be used" in lazy.log()) == (place == "damaged")
     assert "layer provided" not in lazy.log()
     cri.pull(lazy.pause)
