@@ -199,6 +199,13 @@ package struct BootstrapLayout: Sendable {
     }
 }
 
+extension BlobTableEntry {
+    /// Whether what is said of a layer that is fetched whole can be.
+    fileprivate var isPlausibleWhole: Bool {
+        metadata != nil && compressor == .none && features.isDisjoint(with: [.zran, .batch])
+    }
+}
+
 extension BootstrapLayout {
     /// Checks that this version can read the blobs' chunks.
     ///
@@ -210,6 +217,12 @@ extension BootstrapLayout {
                 throw .unsupported(
                     "\(name): features 0x\(String(blob.features.rawValue, radix: 16)): tarfs, encrypted"
                         + " and external blobs are not read by this version"
+                )
+            }
+            guard !blob.features.contains(.whole) || blob.isPlausibleWhole else {
+                throw .corrupt(
+                    "\(name): features 0x\(String(blob.features.rawValue, radix: 16)): a layer that is"
+                        + " fetched whole has its metadata elsewhere, and no spans or batches"
                 )
             }
             guard blob.features.contains(.aligned) else {

@@ -159,9 +159,31 @@ struct BootstrapLayoutTests {
             return error?.message.replacing(blob.id, with: "…") ?? ""
         }
         #expect(try message { $0.features.remove(.aligned) }.contains("not aligned"))
-        for bit: UInt32 in [0x40, 0x100, 0x800, 0x1000, 0x8000, 0x8000_0000] {
+        for bit: UInt32 in [0x40, 0x100, 0x800, 0x2000, 0x8000, 0x8000_0000] {
             let text = try message { $0.features.formUnion(BlobFeatures(rawValue: bit)) }
             #expect(text.hasPrefix("blob …: features 0x"))
+        }
+    }
+
+    @Test func aLayerFetchedWholeHasItsMetadataElsewhere() throws {
+        var blob = Images.blob(1)
+        blob.features.insert([.whole, .separate])
+        blob.compressor = .none
+        blob.metadata = MetadataBlob(digest: .zero, size: 1)
+        func check(_ change: (inout BlobTableEntry) -> Void) throws {
+            var changed = blob
+            change(&changed)
+            let image = try Images.bootstrap(FileTree(), blobs: [changed])
+            try BootstrapLayout(image.rawSpan).checkReadable()
+        }
+        try check { _ in }
+        let changes: [(inout BlobTableEntry) -> Void] = [
+            { $0.features.remove(.separate) }, { $0.compressor = .zstd },
+            { $0.features.insert(.zran) }, { $0.features.insert(.batch) },
+        ]
+        for change in changes {
+            let error = #expect(throws: ContentError.self) { try check(change) }
+            #expect(error?.kind == .corrupt)
         }
     }
 
