@@ -84,7 +84,7 @@ package final class ChunkCache: Sendable {
         directory: String,
         runtimeDirectory: String?,
         limits: FetchLimits = FetchLimits(),
-        openFiles: Int = 512,
+        openFiles: Int = 256,
         log: Logger
     ) throws {
         try FileSystem.makeDirectories(directory, mode: 0o700)
