@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Containers of images whose index Nydus' tools have made over their layers."""
+"""Containers of images that Nydus' tools have converted, or have made an index over."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def mount_container(node: Node) -> Path:
     return root
 
 
-@pytest.mark.parametrize("tag", ["zran", "ref"])
+@pytest.mark.parametrize("tag", ["v6", "batch", "prefetch", "zran", "ref"])
 def test_a_container_has_the_recorded_tree(
     tag: str, fixtures: Path, lazypull: Lazypull, workspace: Workspace
 ) -> None:
-    """`zran` is pulled by its tag; `ref` is found as what refers to the image that is pulled."""
+    """All are pulled by their tags but `ref`, which is found as what refers to the image."""
     lazy = ForeignNode(lazypull, workspace, oci.Layout(fixtures / "foreign"), tag)
     node = lazy.node
     node.cri().pull(lazy.app)
