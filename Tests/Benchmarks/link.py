@@ -55,8 +55,8 @@ class Link:
 
 
 @contextmanager
-def link(rate: str, seconds: float) -> Iterator[Link]:
-    """A namespace whose answers leave at a rate, as tc(8) writes it."""
+def link(rate: str | None, seconds: float) -> Iterator[Link]:
+    """A namespace whose answers leave at a rate, as tc(8) writes it, or without a limit."""
     name = f"lazypull{os.getpid()}"
     outside = f"lp{os.getpid()}"
     tool(f"ip netns add {name}")
@@ -67,8 +67,9 @@ def link(rate: str, seconds: float) -> Iterator[Link]:
         tool(f"ip -n {name} addr add {THERE}/30 dev eth0")
         tool(f"ip -n {name} link set eth0 up")
         tool(f"ip -n {name} link set lo up")
-        tool(f"ip netns exec {name} tc qdisc add dev eth0 root tbf rate {rate}"
-             " burst 256kb limit 2mb")  # fmt: skip
+        if rate:
+            tool(f"ip netns exec {name} tc qdisc add dev eth0 root tbf rate {rate}"
+                 " burst 256kb limit 2mb")  # fmt: skip
         yield Link(["ip", "netns", "exec", name], seconds)
     finally:
         # At once: the namespace itself goes with the last process in it.
