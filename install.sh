@@ -17,7 +17,8 @@ made unless DIR lies outside of /usr.
   --prefix DIR   install below DIR
   --demo         then build an image from Debian packages, push it into a registry on the loopback
                  address, convert it there, compare it with its source, mount it lazily from there
-                 and run a Python program in it
+                 and run a Python program in it; then have containerd, with lazypull as its
+                 snapshotter, start a container of it, beside one of the image as it was
   --help         print this help
 EOT
 }
@@ -46,6 +47,8 @@ root=$PWD
 # What the demonstration makes, to be taken apart on every way out.
 work=''
 registry_process=''
+# Files with the numbers of root's processes, in the order in which they are ended.
+daemons=()
 cleanup() {
     local status=$?
     trap - EXIT
@@ -54,6 +57,9 @@ cleanup() {
     if mountpoint -q "$work/mnt" 2>/dev/null || grep -qs " $work/mnt " /proc/mounts; then
         as_root umount "$work/mnt" || as_root umount -l "$work/mnt" || true
     fi
+    local file
+    for file in "${daemons[@]}"; do end_daemon "$file"; done
+    unmount_below "$work/snapshots/mounts"
     if [[ -n $registry_process ]]; then
         kill "$registry_process" 2>/dev/null || true
         wait "$registry_process" 2>/dev/null || true
@@ -125,7 +131,7 @@ with socket.socket() as probe:
     mkdir "$work/registry"
     cat >"$work/registry.yml" <<EOT
 version: 0.1
-log: {level: error}
+log: {level: info}
 storage: {filesystem: {rootdirectory: $work/registry}}
 http: {addr: "$registry"}
 EOT
@@ -134,6 +140,95 @@ EOT
     # /dev/tcp is bash's own.
     wait_for 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port" 2>/dev/null ||
         die "docker-registry does not start: $(cat "$work/registry.log")"
+}
+
+# The bytes that the registry has sent so far.
+bytes_sent() {
+    grep -o 'http.response.written=[0-9]*' "$work/registry.log" |
+        awk -F= '{ sum += $2 } END { print sum + 0 }'
+}
+
+# Starts a daemon of root's.
+start_daemon() { # name, command...
+    local name=$1
+    shift
+    daemons=("$work/$name.pid" "${daemons[@]}")
+    # shellcheck disable=SC2016
+    as_root sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$work/$name.pid" "$@" \
+        >"$work/$name.log" 2>&1 &
+}
+
+end_daemon() { # pid file
+    [[ -s $1 ]] || return 0
+    local process
+    process=$(<"$1")
+    as_root kill "$process" 2>/dev/null || return 0
+    wait_for 15 has_ended "$process" || as_root kill -9 "$process" || true
+}
+
+has_ended() { ! as_root kill -0 "$1" 2>/dev/null; }
+
+unmount_below() { # directory
+    local place
+    for place in "$1"/*; do
+        if mountpoint -q "$place" 2>/dev/null; then as_root umount "$place" || true; fi
+    done
+}
+
+# Starts containerd in directories of its own, with lazypull as a snapshotter.
+start_containerd() {
+    local lazypull=$1 socket=$work/snapshotter.sock
+    apt_install runc stargz-snapshotter
+    command -v containerd >/dev/null || apt_install containerd
+    cat >"$work/containerd.toml" <<EOT
+version = 2
+root = "$work/containerd"
+state = "$work/containerd-state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
+[grpc]
+  address = "$work/containerd.sock"
+[ttrpc]
+  address = "$work/containerd.sock.ttrpc"
+[proxy_plugins.lazypull]
+  type = "snapshot"
+  address = "$socket"
+EOT
+    start_daemon snapshotter "$lazypull" serve-snapshotter --config /dev/null --plain-http \
+        --root "$work/snapshots" --address "$socket" --admin-address "$work/admin.sock"
+    wait_for 10 test -S "$socket" ||
+        die "the snapshotter does not start: $(cat "$work/snapshotter.log")"
+    start_daemon containerd containerd --config "$work/containerd.toml"
+    wait_for 20 as_root ctr --address "$work/containerd.sock" version >/dev/null 2>&1 ||
+        die "containerd does not start: $(tail -n 5 "$work/containerd.log")"
+}
+
+# Pulls an image and starts a container of it; prints what that took.
+start_container() { # snapshotter, image
+    local snapshotter=$1 image=$2 began pulled before output first last
+    before=$(bytes_sent)
+    began=$EPOCHREALTIME
+    if [[ $snapshotter == overlayfs ]]; then
+        as_root ctr --address "$work/containerd.sock" images pull --plain-http \
+            --snapshotter overlayfs "$image" >"$work/pull.log" 2>&1
+    else
+        as_root ctr-remote --address "$work/containerd.sock" images rpull --plain-http \
+            --snapshotter "$snapshotter" "$image" >"$work/pull.log" 2>&1
+    fi || die "the pull fails: $(tail -n 5 "$work/pull.log")"
+    pulled=$(seconds_since "$began")
+    output=$(as_root ctr --address "$work/containerd.sock" run --rm --snapshotter "$snapshotter" \
+        "$image" "demo-$snapshotter" /bin/sh -c 'date +%s.%N; exec /usr/bin/python3 -c "
+import json, ssl, sqlite3, http.server, time
+http.server.HTTPServer((str(), 0), http.server.BaseHTTPRequestHandler)
+print(time.time())"') || die 'the container does not run'
+    first=${output%%$'\n'*}
+    last=${output##*$'\n'}
+    # The registry may still be writing its log.
+    sleep 0.5
+    awk -v name="$snapshotter" -v pulled="$pulled" -v began="$began" -v first="$first" \
+        -v last="$last" -v bytes="$(($(bytes_sent) - before))" 'BEGIN {
+        printf "%-24s pull %.2f s, ENTRYPOINT %.2f s, ready %.2f s, fetched %.1f MiB\n", \
+            name, pulled, first - began, last - began, bytes / 1048576
+    }'
 }
 
 run_demo() {
@@ -189,6 +284,11 @@ print(json.dumps({"python": platform.python_version(), "ssl": ssl.OPENSSL_VERSIO
     as_root chmod a+r "$work/mount.log"
     wait_for 10 grep -q ' statistics ' "$work/mount.log" ||
         die "the mount left no statistics in $work/mount.log"
+
+    say 'start containers: containerd with overlayfs and the image as it was, and with lazypull'
+    start_containerd "$lazypull"
+    times+=("$(start_container overlayfs "$registry/demo:plain")")
+    times+=("$(start_container lazypull "$registry/demo:lazy")")
     report "${times[@]}"
 }
 
@@ -200,7 +300,12 @@ report() {
     awk -v f="$fetched" -v i="$image" 'BEGIN {
         printf "fetched %.1f MiB of the %.1f MiB the image holds: %.1f %%\n", f / 1048576, i / 1048576, 100 * f / i
     }'
-    for entry in "$@"; do printf '%-24s %8s s\n' "${entry%%:*}" "${entry#*:}"; done
+    for entry in "$@"; do
+        case $entry in
+            *' pull '*) printf '%s\n' "$entry" ;;
+            *) printf '%-24s %8s s\n' "${entry%%:*}" "${entry#*:}" ;;
+        esac
+    done
 }
 
 prepare_build
