@@ -30,21 +30,29 @@ extension OCILayout: ImageDestination {
             let manifest = try Manifest(parsing: bytes, mediaType: mediaType)
             named = [manifest.config] + manifest.layers
         }
-        for blob in named {
-            _ = try FileStream(blobPath(blob.digest), expectedSize: blob.size)
-        }
+        try check(named)
         let descriptor = try putBlob(bytes, mediaType: mediaType)
         // What refers to another manifest is found by being listed.
         let document = try JSONValue(parsing: bytes, document: "manifest")
         guard tag != nil || document["subject"]?["digest"] != nil else { return descriptor }
         // Read, changed and replaced under one lock; see invariant 3.
         try locked { () throws in
+            // Nobody has collected what was there a moment ago.
+            try check(named)
             try replaceIndex(try indexDocument(adding: descriptor, document, tag: tag).serialized())
         }
         return descriptor
     }
 
-    private func replaceIndex(_ text: [UInt8]) throws(SystemError) {
+    /// Checks that blobs are there.
+    private func check(_ blobs: [Descriptor]) throws(ContentError) {
+        for blob in blobs {
+            _ = try FileStream(blobPath(blob.digest), expectedSize: blob.size)
+        }
+    }
+
+    /// Puts another `index.json` in its place; with the layout locked.
+    func replaceIndex(_ text: [UInt8]) throws(SystemError) {
         let file = try TemporaryFile(in: directory)
         try file.write(text.rawSpan)
         try file.moveIntoPlace(indexPath, in: directory)
@@ -104,7 +112,7 @@ extension OCILayout: ImageDestination {
     }
 
     /// Runs the body while no other process, and no other thread, is in here for this layout.
-    private func locked<T, Failure: Error>(
+    func locked<T, Failure: Error>(
         _ body: () throws(Failure) -> T
     ) throws -> T {
         let marker = try FileSystem.openForUpdate(markerPath)

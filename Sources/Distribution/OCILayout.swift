@@ -42,7 +42,7 @@ package struct OCILayout: Sendable {
 }
 
 extension OCILayout: ImageSource {
-    private var reader: LayoutReader<DirectoryFiles> {
+    var reader: LayoutReader<DirectoryFiles> {
         LayoutReader(
             files: DirectoryFiles(place: directory),
             name: name,

@@ -21,6 +21,8 @@ package struct FileStatus: Sendable {
     package var size: UInt64
     /// The space taken on storage, in bytes.
     package var allocatedBytes: UInt64
+    /// When its content was changed last, in seconds since 1970.
+    package var modificationSeconds: Int64
 
     init(_ status: stat) {
         device = UInt64(status.st_dev)
@@ -31,6 +33,7 @@ package struct FileStatus: Sendable {
         linkCount = UInt64(status.st_nlink)
         size = UInt64(status.st_size)
         allocatedBytes = UInt64(status.st_blocks) * 512
+        modificationSeconds = Int64(status.st_mtim.tv_sec)
     }
 
     /// The status of what the path names, symbolic links followed.

@@ -20,6 +20,7 @@ enum Program {
         UnpackCommand.applet,
         ServeSnapshotterCommand.applet,
         StatusCommand.applet,
+        GCCommand.applet,
     ]
 
     /// What stands in an applet's place to ask the program itself for something.

@@ -11,7 +11,7 @@ import pytest
 from commands import EXIT_USAGE, Lazypull
 from workspace import Workspace
 
-APPLETS = ["convert", "push", "check", "mount", "unpack", "serve-snapshotter", "status"]
+APPLETS = ["convert", "push", "check", "mount", "unpack", "serve-snapshotter", "status", "gc"]
 
 
 def test_list(lazypull: Lazypull) -> None:

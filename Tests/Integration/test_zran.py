@@ -15,7 +15,7 @@ import pytest
 import oci
 import tree
 import zstd
-from commands import EXIT_CORRUPT, EXIT_UNSUPPORTED, EXIT_USAGE, Lazypull, Result
+from commands import EXIT_CORRUPT, EXIT_NOT_FOUND, EXIT_UNSUPPORTED, EXIT_USAGE, Lazypull, Result
 from gateway import Gateway
 from layers import Stack
 from rich import rich_layers
@@ -290,6 +290,53 @@ def test_directory_of_indexes(lazypull: Lazypull, workspace: Workspace) -> None:
         image, workspace / "cache", None, "--index-dir", str(directory)
     ) as mounted:
         assert (mounted.path / "d/mixed").read_bytes() == files["mixed"]
+
+
+def test_collector(lazypull: Lazypull, workspace: Workspace) -> None:
+    """Of a directory of indexes goes what was replaced, and what nothing names; nothing else."""
+    directory, indexes = workspace / "indexes", []
+    contents = {"one": b"1" * 300_000, "other": random.Random(1).randbytes(300_000)}
+    for name, content in contents.items():
+        (tar,) = stack({name: content}).tars()
+        (workspace / name).mkdir()
+        layout = oci.Layout.create(workspace / name / "layout")
+        layer = layout.put(oci.Compression.GZIP.apply(tar), GZIP)
+        layout.put_image("image", oci.image_config([oci.sha256(tar)]), [layer])
+        indexes.append(layout.reference("image"))
+    for size in ("4K", "8K"):
+        for image in indexes:
+            attach(lazypull, image, "--index-dir", str(directory), "--chunk-size", size)
+    blobs = directory / "blobs/sha256"
+    stray = blobs / ("1" * 64)
+    stray.write_bytes(b"left by a writer that was killed")
+    before = sorted(blobs.iterdir())
+
+    def collect(*options: str) -> dict:
+        words = ("gc", "--output", "json", "--index-dir", directory, *options)
+        return json.loads(lazypull.run(*words).assert_done().output)
+
+    # Replaced or not: what is young may be a writer's.
+    assert collect("--dry-run")["blobs"] == 0
+    would = collect("--dry-run", "--min-age", "0")
+    assert (len(would["replaced"]), would["dryRun"]) == (2, True)
+    assert sorted(blobs.iterdir()) == before
+    done = collect("--min-age", "0")
+    assert {**done, "dryRun": True} == would
+    assert len(before) - len(list(blobs.iterdir())) == done["blobs"] > 2
+    assert not stray.exists()
+    assert collect("--min-age", "0") == {**done, "replaced": [], "blobs": 0, "bytes": 0}
+    for image in indexes:
+        lazypull.check(image, "--index-dir", str(directory)).assert_done()
+    # Where it is not known what is needed, nothing goes.
+    stray.write_bytes(b"once more")
+    listed = json.loads((directory / "index.json").read_text())["manifests"]
+    (blobs / oci.hexadecimal(listed[0]["digest"])).unlink()
+    lazypull.run("gc", "--min-age", "0", "--index-dir", directory).assert_refused(
+        oci.hexadecimal(listed[0]["digest"])[:12], codes=[EXIT_NOT_FOUND]
+    )
+    assert stray.exists()
+    # And there need not be such a directory.
+    lazypull.run("gc", "--index-dir", workspace / "none").assert_done()
 
 
 def registry_image(registry: Registry, workspace: Workspace, files: dict[str, bytes]) -> str:
