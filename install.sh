@@ -57,9 +57,16 @@ cleanup() {
     if mountpoint -q "$work/mnt" 2>/dev/null || grep -qs " $work/mnt " /proc/mounts; then
         as_root umount "$work/mnt" || as_root umount -l "$work/mnt" || true
     fi
-    local file
+    local file image
+    # With its last snapshot an image is unmounted, and with the last image nothing outlives the
+    # service.
+    if [[ -S $work/containerd.sock ]]; then
+        for image in $(as_root ctr --address "$work/containerd.sock" images ls -q); do
+            as_root ctr --address "$work/containerd.sock" images rm --sync "$image" >/dev/null || true
+        done
+        wait_for 10 has_no_mounts || true
+    fi
     for file in "${daemons[@]}"; do end_daemon "$file"; done
-    unmount_below "$work/snapshots/mounts"
     if [[ -n $registry_process ]]; then
         kill "$registry_process" 2>/dev/null || true
         wait "$registry_process" 2>/dev/null || true
@@ -168,12 +175,7 @@ end_daemon() { # pid file
 
 has_ended() { ! as_root kill -0 "$1" 2>/dev/null; }
 
-unmount_below() { # directory
-    local place
-    for place in "$1"/*; do
-        if mountpoint -q "$place" 2>/dev/null; then as_root umount "$place" || true; fi
-    done
-}
+has_no_mounts() { ! grep -qs " $work/snapshots/mounts/" /proc/mounts; }
 
 # Starts containerd in directories of its own, with lazypull as a snapshotter.
 start_containerd() {
