@@ -49,7 +49,7 @@ let package = Package(
         .target(name: "CTOML"),
         .systemLibrary(name: "CGRPC"),
         .systemLibrary(name: "CEvent"),
-        .target(name: "CContainerdAPI", exclude: ["snapshots.proto"]),
+        .target(name: "CContainerdAPI", exclude: ["snapshots.proto", "content.proto"]),
         .target(name: "CRE2"),
     ]
         // Floor 1: words, the kernel, the command line, the log.

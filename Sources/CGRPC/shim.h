@@ -37,3 +37,21 @@ static inline grpc_server *cgrpc_server_create(int message_limit, int stream_lim
     grpc_channel_args all = {sizeof(arguments) / sizeof(arguments[0]), arguments};
     return grpc_server_create(&all, 0);
 }
+
+// A client's connection to a unix socket, which is made with the first call.
+static inline grpc_channel *cgrpc_channel_create(const char *target) {
+    grpc_arg arguments[] = {
+        // Go's servers refuse a path in its place.
+        {GRPC_ARG_STRING, (char *)GRPC_ARG_DEFAULT_AUTHORITY, {0}},
+        {GRPC_ARG_INTEGER, (char *)GRPC_ARG_HTTP2_BDP_PROBE, {0}},
+        // None that another part of the process has.
+        {GRPC_ARG_INTEGER, (char *)GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, {0}},
+    };
+    arguments[0].value.string = (char *)"localhost";
+    arguments[2].value.integer = 1;
+    grpc_channel_args all = {sizeof(arguments) / sizeof(arguments[0]), arguments};
+    grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
+    grpc_channel *channel = grpc_channel_create(target, credentials, &all);
+    grpc_channel_credentials_release(credentials);
+    return channel;
+}

@@ -64,7 +64,7 @@ final class ServerCall: @unchecked Sendable {
     /// - Throws: `cancelled` when the client is gone.
     func send(_ bytes: [UInt8]) throws(RPCStatus) {
         let sent = Monitor<Bool?>(nil)
-        let buffer = unsafe Self.buffer(bytes)
+        let buffer = unsafe MessageBuffer.make(bytes)
         let isStarted = unsafe start(head() + [Self.sending(buffer)]) { isDone in
             sent.update { $0 = isDone }
         }
@@ -117,37 +117,9 @@ final class ServerCall: @unchecked Sendable {
         return unsafe operation
     }
 
-    /// A copy of bytes as gRPC has them.
-    fileprivate static func buffer(
-        _ bytes: [UInt8]
-    ) -> UnsafeMutablePointer<grpc_byte_buffer>? {
-        unsafe bytes.withUnsafeBytes { bytes in
-            var slice = unsafe grpc_slice_from_copied_buffer(
-                bytes.baseAddress?.assumingMemoryBound(to: CChar.self),
-                bytes.count
-            )
-            defer { unsafe grpc_slice_unref(slice) }
-            return unsafe grpc_raw_byte_buffer_create(&slice, 1)
-        }
-    }
-
     private func takeMessage() -> [UInt8]? {
         guard let buffer = unsafe message.pointee else { return nil }
-        var reader = unsafe grpc_byte_buffer_reader()
-        guard unsafe grpc_byte_buffer_reader_init(&reader, buffer) != 0 else { return nil }
-        defer { unsafe grpc_byte_buffer_reader_destroy(&reader) }
-        var bytes: [UInt8] = []
-        unsafe bytes.reserveCapacity(grpc_byte_buffer_length(buffer))
-        var slice: UnsafeMutablePointer<grpc_slice>? = nil
-        while unsafe grpc_byte_buffer_reader_peek(&reader, &slice) != 0, let part = unsafe slice {
-            unsafe bytes.append(
-                contentsOf: UnsafeRawBufferPointer(
-                    start: cgrpc_slice_bytes(part),
-                    count: cgrpc_slice_size(part)
-                )
-            )
-        }
-        return bytes
+        return unsafe MessageBuffer.bytes(of: buffer)
     }
 
     private func start(
@@ -180,7 +152,7 @@ private final class SentMessage: @unchecked Sendable {
 
     init(_ bytes: [UInt8]?) {
         if let bytes {
-            unsafe buffer = ServerCall.buffer(bytes)
+            unsafe buffer = MessageBuffer.make(bytes)
         } else {
             unsafe buffer = nil
         }

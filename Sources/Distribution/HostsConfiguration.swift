@@ -23,6 +23,23 @@ package struct HostsConfiguration: Sendable {
         self.usesPlainHTTP = usesPlainHTTP
     }
 
+    /// The registries that may be meant where a host is named without its port: the host itself, and
+    /// those of its ports that something is said about.
+    ///
+    /// - Parameter host: the host.
+    /// - Returns: registries as references name them.
+    package func registries(ofHost host: String) -> [String] {
+        let names = ((try? FileSystem.names(inDirectory: directory)) ?? []).sorted()
+        let ports = names.compactMap { name -> String? in
+            guard name.hasPrefix(host) else { return nil }
+            var rest = name.dropFirst(host.count)
+            guard let sign = rest.popFirst(), sign == ":" || sign == "_" else { return nil }
+            if sign == "_", rest.popLast() != "_" { return nil }
+            return UInt16(rest).map { "\(host):\($0)" }
+        }
+        return ports + [host]
+    }
+
     /// The hosts of a registry, in the order in which they are asked; the registry itself is last.
     ///
     /// - Parameter registry: host and port, as references name it.

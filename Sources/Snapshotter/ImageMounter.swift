@@ -109,10 +109,11 @@ package struct MountContinuation: Sendable, Equatable {
 /// Finds the image of a layer where the client does not name it: containerd's own content store
 /// has its manifest and configuration.
 package protocol ImageLocator: Sendable {
-    /// An image that has a layer.
+    /// The converted images that have a layer.
     ///
     /// - Parameter chainID: the layer's, with all below it.
-    /// - Returns: the image, named by its manifest's digest; nil if none is found.
-    /// - Throws: an error that says why it cannot be looked for.
-    func image(withChain chainID: Digest) throws -> Reference?
+    /// - Returns: the images, named by their manifests' digests, one of several repositories for each
+    ///   of them.
+    /// - Throws: an error that says why they cannot be looked for.
+    func images(withChain chainID: Digest) throws -> [Reference]
 }

@@ -118,9 +118,9 @@ final class LazyImages: Sendable {
         }
     }
 
-    /// The image of a layer where the client names none.
-    func locate(_ chainID: Digest) throws -> Reference? {
-        try locator?.image(withChain: chainID)
+    /// The images of a layer where the client names none.
+    func locate(_ chainID: Digest) throws -> [Reference] {
+        try locator?.images(withChain: chainID) ?? []
     }
 
     /// Runs the body with an image that is stored here, fetched if it is not, and stays meanwhile.

@@ -38,7 +38,10 @@ extension Snapshotter {
         labels: [String: String],
         _ context: CallContext
     ) throws {
-        guard let images, let request = try RemoteLayerRequest(labels) else { return }
+        guard let images else { return }
+        guard let request = try RemoteLayerRequest(labels) else {
+            return try refuseUnlabelled(key, labels, images, context)
+        }
         context.willBlock()
         let below = try store.read { rows in
             try rows.parentForNew(key, parent).flatMap { try rows.snapshot(id: $0)?.record }
@@ -50,6 +53,30 @@ extension Snapshotter {
         throw RPCStatus(.alreadyExists, "layer \(request.chainID) is provided")
     }
 
+    /// Fails the unpacking of a converted image's layer: it is no archive, and containerd before 2.1
+    /// would say no more than that it does not know its type.
+    ///
+    /// `ctr images pull` there tells nothing but the key, which ends with the chain ID.
+    private func refuseUnlabelled(
+        _ key: String,
+        _ labels: [String: String],
+        _ images: LazyImages,
+        _ context: CallContext
+    ) throws {
+        // containerd puts namespace and number before the client's key.
+        guard labels[SnapshotLabels.target] == nil,
+            key.split(separator: "/").last?.hasPrefix("extract-") == true,
+            let chainID = key.split(separator: " ").last.flatMap({ Digest(oci: String($0)) })
+        else { return }
+        context.willBlock()
+        // Without containerd's help ordinary images are unpacked as ever.
+        guard let image = try? images.locate(chainID).first else { return }
+        throw RPCStatus(
+            .failedPrecondition,
+            "\(image) is a converted image, and the client does not say so; \(Self.clients)"
+        )
+    }
+
     private func add(
         _ request: RemoteLayerRequest,
         _ below: SnapshotRecord?,
@@ -57,13 +84,35 @@ extension Snapshotter {
         _ images: LazyImages,
         _ context: CallContext
     ) throws {
-        guard let name = try request.image ?? images.locate(request.chainID) else {
+        var names = request.image.map { [$0] } ?? []
+        if names.isEmpty { names = try images.locate(request.chainID) }
+        guard let last = names.popLast() else {
             throw RPCStatus(
                 .failedPrecondition,
-                "layer \(request.chainID) is of a converted image, which the client does not name;"
-                    + " the CRI, nerdctl and ctr-remote do (lazypull-serve-snapshotter(1))"
+                "layer \(request.chainID) is of a converted image, which the client does not name,"
+                    + " nor has containerd kept where it came from; \(Self.clients)"
             )
         }
+        for name in names {
+            // The same image in another repository: one that may be read is enough.
+            if (try? add(request, name, below, labels, images, context)) != nil { return }
+        }
+        try add(request, last, below, labels, images, context)
+    }
+
+    /// Which clients name the image.
+    static let clients =
+        "the CRI with disable_snapshot_annotations = false, nerdctl and ctr-remote name it,"
+        + " and ctr since containerd 2.1 leads to it (lazypull-serve-snapshotter(1))"
+
+    private func add(
+        _ request: RemoteLayerRequest,
+        _ name: Reference,
+        _ below: SnapshotRecord?,
+        _ labels: [String: String],
+        _ images: LazyImages,
+        _ context: CallContext
+    ) throws {
         for isFresh in [false, true] {
             // What a tag stood for a moment ago may have been another image.
             guard !isFresh || name.digest == nil else { break }

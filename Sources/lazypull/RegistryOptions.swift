@@ -93,7 +93,7 @@ enum RegistryOptions {
     }
 
     /// Where registries are served, by the command line.
-    private static func hosts(_ arguments: ParsedArguments) -> HostsConfiguration {
+    static func hosts(_ arguments: ParsedArguments) -> HostsConfiguration {
         HostsConfiguration(
             directory: arguments.text(hostsDirectory) ?? HostsConfiguration.defaultDirectory,
             usesPlainHTTP: arguments.has(plainHTTP)

@@ -40,6 +40,11 @@ enum ServeSnapshotterCommand {
         value: OptionValue("DIR", .directory, defaultText: "cache in the directory of --root"),
         help: "Keep what is fetched of converted images in DIR, which is this service's alone."
     )
+    private static let containerdAddress = Option(
+        "containerd-address",
+        value: OptionValue("SOCKET", .file, fallback: "/run/containerd/containerd.sock"),
+        help: "Ask containerd on SOCKET where images came from that no client names."
+    )
     private static let unmountAfter = Option(
         "unmount-after",
         value: OptionValue("SECONDS", .integer(1...31_536_000), fallback: "3600"),
@@ -68,8 +73,8 @@ enum ServeSnapshotterCommand {
     private static let metadataSeconds = 60
     /// What holds as long as the service runs.
     private static let fixed =
-        [root, address, adminAddress, cacheDirectory, unmountAfter, findIndex, indexDirectory]
-        + ReadOptions.all
+        [root, address, adminAddress, containerdAddress, cacheDirectory, unmountAfter]
+        + [findIndex, indexDirectory] + ReadOptions.all
         + RegistryOptions.all
         + LimitOptions.ofTrees
     /// What a configuration file may give defaults of.
@@ -159,6 +164,15 @@ enum ServeSnapshotterCommand {
         )
     }
 
+    /// Finds images that no client names, with containerd's help.
+    private static func locator(_ arguments: ParsedArguments) throws -> ContentLocator {
+        guard let address = arguments.text(containerdAddress), address.hasPrefix("/") else {
+            throw UsageError("--containerd-address is no absolute path")
+        }
+        let hosts = RegistryOptions.hosts(arguments)
+        return ContentLocator(address: address) { hosts.registries(ofHost: $0) }
+    }
+
     private static func run(_ given: ParsedArguments) throws -> ExitCode {
         let arguments = try configured(given)
         guard let rootPath = arguments.text(root), rootPath.hasPrefix("/") else {
@@ -174,6 +188,7 @@ enum ServeSnapshotterCommand {
             root: rootPath,
             mounter: mounter,
             idleSeconds: arguments.integer(unmountAfter) ?? 3_600,
+            locator: locator(arguments),
             logger: log
         )
         let calls = CallCounts()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The messages of containerd's snapshots service (snapshots.proto) behind plain C: requests are
-// read, responses are written. A text is UTF-8, is not terminated, and may hold any byte.
+// The messages of containerd's services behind plain C. Of its snapshots service (snapshots.proto)
+// requests are read, and responses are written. A text is UTF-8, is not terminated, and may hold
+// any byte.
 #pragma once
 
 #include <stddef.h>
@@ -88,6 +89,26 @@ void ccontainerd_response_set_usage(ccontainerd_response *response, int64_t size
 size_t ccontainerd_response_size(const ccontainerd_response *response);
 // Writes the message, of the size just asked for; 0 if that cannot be done.
 int ccontainerd_response_write(const ccontainerd_response *response, void *bytes, size_t size);
+
+// The messages of containerd's own services (content.proto): here requests are written, and
+// responses are read. 0 for bytes that are no such message, or where there is no memory for it.
+
+// Calls back with the message that asks for what a filter lets through.
+int ccontainerd_content_list_request(ccontainerd_text filter, ccontainerd_text_visitor visitor,
+                                     void *context);
+// Calls back with the message that asks for a blob.
+int ccontainerd_content_read_request(ccontainerd_text digest, ccontainerd_text_visitor visitor,
+                                     void *context);
+
+// Calls back with every name.
+int ccontainerd_namespaces_visit(const void *bytes, size_t size, ccontainerd_text_visitor visitor,
+                                 void *context);
+// Calls back with every blob's digest, and after each with its labels.
+int ccontainerd_content_visit(const void *bytes, size_t size, ccontainerd_text_visitor blob,
+                              ccontainerd_label_visitor label, void *context);
+// Calls back with a part of a blob.
+int ccontainerd_content_visit_data(const void *bytes, size_t size,
+                                   ccontainerd_text_visitor visitor, void *context);
 
 #ifdef __cplusplus
 }
