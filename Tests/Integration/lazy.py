@@ -61,24 +61,34 @@ class Image:
 
     def variant(self, number: int) -> Image:
         """Another image of the same files, pushed: its bootstrap layer has more zeros at its end."""
+        return self.with_bootstrap_layer(self.bootstrap_layer() + bytes(1024 * number))
+
+    def bootstrap_layer(self) -> bytes:
+        """The archive that is the image's last layer."""
+        return gzip.decompress(self.layout.blob(self.manifest["layers"][-1]["digest"]))
+
+    def with_bootstrap_layer(self, tar: bytes) -> Image:
+        """Another image, pushed, with this archive in the place of its last layer."""
         other = copy.copy(self)
         other.manifest, other.config = copy.deepcopy((self.manifest, self.config))
-        layer = other.manifest["layers"][-1]
-        tar = gzip.decompress(self.layout.blob(layer["digest"])) + bytes(1024 * number)
         data = gzip.compress(tar, 1)
-        layer |= {"digest": self._push(data), "size": len(data)}
+        other.manifest["layers"][-1] |= {"digest": self._push(data), "size": len(data)}
         other.config["rootfs"]["diff_ids"][-1] = oci.sha256(tar)
-        config = json.dumps(other.config).encode()
-        other.manifest["config"] |= {"digest": self._push(config), "size": len(config)}
-        manifest = json.dumps(other.manifest).encode()
-        other.digest = oci.sha256(manifest)
+        other.push()
+        return other
+
+    def push(self) -> None:
+        """Pushes configuration and manifest as they are now; the image is what they say."""
+        config = json.dumps(self.config).encode()
+        self.manifest["config"] |= {"digest": self._push(config), "size": len(config)}
+        manifest = json.dumps(self.manifest).encode()
+        self.digest = oci.sha256(manifest)
         request = urllib.request.Request(
-            f"http://{self.registry.address}/v2/app/manifests/{other.digest}", data=manifest,
+            f"http://{self.registry.address}/v2/app/manifests/{self.digest}", data=manifest,
             headers={"Content-Type": self.layout.tags()["lazy"]["mediaType"]}, method="PUT",
         )  # fmt: skip
         urllib.request.urlopen(request, timeout=LIMIT).close()
-        other.chain = chain_ids(other.config["rootfs"]["diff_ids"])
-        return other
+        self.chain = chain_ids(self.config["rootfs"]["diff_ids"])
 
     def _push(self, data: bytes) -> str:
         """Pushes a blob; its digest."""
@@ -164,9 +174,9 @@ class LazyService:
     def call(self, method: str, request: dict) -> rpc.Fields:
         return rpc.call(self.socket, f"{SERVICE}/{method}", {1: "lazypull"} | request)
 
-    def provide(self, image: Image) -> None:
-        """What a pull does: all layers are answered to exist."""
-        for index in range(len(image.chain)):
+    def provide(self, image: Image, count: int | None = None) -> None:
+        """What a pull does: all layers, or the lowest ones, are answered to exist."""
+        for index in range(len(image.chain) if count is None else count):
             labels = [{1: key, 2: value} for key, value in image.labels(index).items()]
             below = image.chain[index - 1] if index else ""
             try:
