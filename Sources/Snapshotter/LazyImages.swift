@@ -285,7 +285,13 @@ extension LazyImages {
         let place = "\(directories.mounts)/\(key.image.hex)\(part)"
         // A dead mount may be on it: then there is nothing to make.
         try? FileSystem.makeDirectories(place, mode: 0o700)
-        let made = try mounter.mount(try source(key, reference), at: place)
+        let made: any ImageMount
+        do {
+            made = try mounter.mount(try source(key, reference), at: place)
+        } catch let error as ContentError where !error.message.hasPrefix("\(reference)") {
+            // Who pulls sees nothing but this.
+            throw error.at("\(reference)")
+        }
         record(made, key, reference)
         state.update { $0.mounts[key] = made }
         return made.path

@@ -174,7 +174,9 @@ def test_the_bootstrap_is_corrupt(binary: Path, image: Image, workspace: Workspa
         # The last layer is the one that has it; those below may be other images', too.
         last = len(broken.chain) - 1
         service.provide(broken, last)
-        assert cause in refusal(service, broken, last).message
+        message = refusal(service, broken, last).message
+        assert cause in message
+        assert f"/app@{broken.digest}: " in message
     service.provide(image)
 
 
