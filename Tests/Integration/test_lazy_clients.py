@@ -8,11 +8,8 @@ from pathlib import Path
 import pytest
 
 import oci
-import recorded
-import tree
 from commands import Lazypull
 from node import CONTAINERD_16, CONTAINERD_17, CONTAINERD_21, Release
-from test_foreign_containers import mount_container
 from test_index import HERE
 from test_lazy_snapshotter import BALLAST, LazyNode, run
 from workspace import Workspace, wait_until
@@ -122,49 +119,4 @@ def test_ctr_remote(lazypull: Lazypull, workspace: Workspace) -> None:
     )  # fmt: skip
     lazy.assert_all_provided()
     assert lazy.print_greeting(lazy.app, "app") == "hello\n"
-    lazy.service.terminate()
-
-
-class ForeignNode(LazyNode):
-    """A node beside a registry with an image that Nydus' tools have made."""
-
-    def __init__(
-        self, lazypull: Lazypull, workspace: Workspace, foreign: oci.Layout, tags: list[str]
-    ) -> None:
-        self._foreign, self._tags = foreign, tags
-        super().__init__(lazypull, workspace, CONTAINERD_16)
-
-    def publish(self, lazypull: Lazypull, layout: oci.Layout, form: str) -> str:
-        """Pushes them; where they are, but for the tag."""
-        for tag in self._tags:
-            self.registry.push(self._foreign, tag)
-        return f"{self.registry.address}/app"
-
-
-def test_containers_of_nydus_images_have_the_recorded_tree(
-    fixtures: Path, lazypull: Lazypull, workspace: Workspace
-) -> None:
-    tags = ["v6", "batch", "prefetch"]
-    lazy = ForeignNode(lazypull, workspace, oci.Layout(fixtures / "foreign"), tags)
-    expected = recorded.foreign_tree(fixtures)
-    name = max((record.size, path) for path, record in expected.items() if record.kind == "file")[1]
-    cri, node = lazy.node.cri(), lazy.node
-    for tag in tags:
-        image = f"{lazy.app}:{tag}"
-        pulled = cri.pull(image)
-        assert lazy.cached() == 0
-        root = mount_container(node)
-        tree.assert_same(expected, recorded.as_recorded(tree.read(node.see(root))))
-        # A program of the container's sees the same bytes; the image has none of its own.
-        output = node.ctr(
-            "run", "--rm", "--snapshotter", "lazypull", "--mount",
-            "type=bind,src=/bin/busybox,dst=/busybox,options=rbind:ro", image, f"app-{tag}",
-            "/busybox", "stat", "-c", "%s", "/" + name.decode(), namespace="k8s.io",
-        )  # fmt: skip
-        assert output == f"{expected[name].size}\n"
-        node.run("umount", root)
-        root.rmdir()
-        node.ctr("snapshots", "--snapshotter", "lazypull", "rm", "container", namespace="k8s.io")
-        cri.remove_image(pulled)
-        wait_until(lambda: lazy.cached() == 0, "the cache to be freed")
     lazy.service.terminate()
