@@ -5,6 +5,9 @@ package import OCI
 
 /// A place where an index over the layers of an ordinary image may be found.
 package enum IndexPlace: String, CaseIterable, Sendable {
+    /// The index that the image's name leads to, which lists the image in converted form, too
+    /// (`convert --keep-original`): that stands in for it, layer by layer.
+    case twin
     /// The registry's list of what refers to the image.
     case referrers
     /// The tag that stands in for that list.
@@ -15,7 +18,8 @@ package enum IndexPlace: String, CaseIterable, Sendable {
     case local
 }
 
-/// An index over the layers of an ordinary image, and that image; both by digest.
+/// An index over the layers of an ordinary image, or the converted image that stands in for them,
+/// and that image; all by digest.
 package struct FoundIndex: Sendable {
     /// The ordinary image, which is the index's subject.
     package let image: ResolvedImage
@@ -98,6 +102,9 @@ package struct IndexSearch: Sendable {
             do {
                 let found: FoundIndex?
                 switch place {
+                case .twin:
+                    guard reference.tag != nil || reference.digest != digest else { continue }
+                    found = try twin(of: digest, in: named, over: image)
                 case .referrers:
                     (found, hasList) = try listed(over: image, digest)
                 case .tag:
@@ -141,6 +148,26 @@ package struct IndexSearch: Sendable {
         return (try first(of: all, in: image, over: image, .referrers), true)
     }
 
+    /// The converted image that an index lists beside an ordinary one as made of it.
+    private func twin(
+        of digest: Digest,
+        in named: RegistrySource,
+        over image: RegistrySource
+    ) throws -> FoundIndex? {
+        let manifests = try named.manifests()
+        // Whoever wrote the index says that they are one image: it must list both.
+        guard manifests.contains(where: { $0.digest == digest }) else { return nil }
+        let candidates = manifests.filter { $0.mediaType.isManifest && $0.isMarkedAsConverted }
+        for candidate in candidates.prefix(Self.candidateLimit) {
+            let twin = try named.resolve(candidate)
+            let subject = try image.resolve()
+            if twin.isConverted(fromEachLayerOf: subject) {
+                return FoundIndex(image: subject, index: twin, place: .twin)
+            }
+        }
+        return nil
+    }
+
     private func source(_ reference: Reference) -> RegistrySource {
         RegistrySource(reference, selection: ImageSelection(form: .original), access)
     }
@@ -180,6 +207,23 @@ extension ResolvedImage {
         return zip(blobs, subject.manifest.layers).allSatisfy { blob, layer in
             blob.originalLayer == nil || blob.originalLayer == layer.digest
         }
+    }
+}
+
+extension ResolvedImage {
+    /// Whether this is the other image in converted form, with one blob for each of its layers.
+    ///
+    /// Converters that name no source are believed if the platform is the same.
+    fileprivate func isConverted(fromEachLayerOf source: ResolvedImage) -> Bool {
+        let blobs = manifest.dataBlobs
+        guard manifest.bootstrapLayer != nil, manifest.subject == nil,
+            blobs.count == source.manifest.layers.count,
+            blobs.allSatisfy({ $0.originalLayer == nil })
+        else { return false }
+        guard let named = manifest.annotations[NydusAnnotation.sourceDigest] else {
+            return config.platform == source.config.platform
+        }
+        return named == source.descriptor.digest.oci
     }
 }
 

@@ -9,6 +9,7 @@ import json
 import random
 import re
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,10 @@ import pytest
 import oci
 from commands import Lazypull
 from gateway import Gateway
-from node import CONTAINERD_16, CONTAINERD_17, CONTAINERD_21, Release
+from node import CONTAINERD_16, CONTAINERD_17, CONTAINERD_21, RELEASES, Release
 from scenarios import file
 from test_lazy_snapshotter import BALLAST, LazyNode, run
-from workspace import Workspace
+from workspace import LIMIT, Workspace
 
 INDEX = ("convert", "--quiet", "--format", "zran", "--plain-http")
 
@@ -52,6 +53,13 @@ class IndexedNode(LazyNode):
             lazypull.run(*INDEX, "--merge-index", image, f"docker://{app}").assert_done()
             # An index that is not found elsewhere.
             self.delete_tag(self.digest.replace(":", "-"))
+        elif self.place in ("twin", "old twin"):
+            app = f"{self.gateway.address}/app:both"
+            lazypull.run(
+                "convert", "--quiet", "--plain-http", "--keep-original", image, f"docker://{app}"
+            ).assert_done()
+            if self.place == "old twin":
+                self.mark_as_nydus_did("both")
         elif self.place == "foreign":
             # An index over another image, which the registry lists with this one.
             lazypull.run(*INDEX, f"docker://{self.gateway.address}/app:pause").assert_done()
@@ -63,6 +71,29 @@ class IndexedNode(LazyNode):
             self.damage_index()
         self.gateway.seen.clear()
         return app
+
+    def mark_as_nydus_did(self, tag: str) -> None:
+        """Tells the converted image of an index as Nydus did once, and not what it is made of."""
+        index = json.loads(self.document(tag))
+        (entry,) = [each for each in index["manifests"] if "artifactType" in each]
+        manifest = json.loads(self.document(entry["digest"]))
+        del manifest["annotations"]["containerd.io/snapshot/nydus-source-digest"]
+        data = json.dumps(manifest).encode()
+        del entry["artifactType"]
+        entry |= {"digest": oci.sha256(data), "size": len(data)}
+        entry["platform"]["os.features"] = ["nydus.remoteimage.v1"]
+        self.document(entry["digest"], data, entry["mediaType"])
+        self.document(tag, json.dumps(index).encode(), index["mediaType"])
+
+    def document(self, name: str, data: bytes | None = None, kind: str = "*/*") -> bytes:
+        """A manifest or index of the registry's, which gets it if it is given."""
+        kinds = "application/vnd.oci.image.index.v1+json,application/vnd.oci.image.manifest.v1+json"
+        request = urllib.request.Request(
+            f"http://{self.registry.address}/v2/app/manifests/{name}", data=data,
+            method="PUT" if data else "GET", headers={"Content-Type": kind, "Accept": kinds},
+        )  # fmt: skip
+        with urllib.request.urlopen(request, timeout=LIMIT) as response:
+            return response.read()
 
     def damage_index(self) -> None:
         """Changes a byte of what describes the last layer, where the registry keeps it."""
@@ -136,6 +167,35 @@ def test_an_image_runs_from_its_own_layers(
     lazy.restart()
     output = run(lazy.node, image, "again", "md5sum /ballast")
     assert output == f"{hashlib.md5(BALLAST).hexdigest()}  /ballast\n"
+    cri.remove_image(image)
+    lazy.service.terminate()
+
+
+@pytest.mark.parametrize(
+    "release, place",
+    [*((release, "twin") for release in RELEASES), (CONTAINERD_16, "old twin")],
+    ids=lambda value: getattr(value, "suite", value),
+)
+def test_an_image_runs_as_its_converted_twin(
+    release: Release, place: str, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """The index that is pulled has the image in both forms: nothing of the one is needed."""
+    lazy = IndexedNode(lazypull, workspace, release, place)
+    cri = lazy.node.cri()
+    image = cri.pull(lazy.app)
+    assert "found=twin" in lazy.log(), lazy.log()
+    assert lazy.cached() == 0
+    assert lazy.log().count("layer provided") == len(lazy.layers)
+    # An image of its own has the same lower layers, and no twin.
+    cri.pull(lazy.pause)
+    lazy.gateway.seen.clear()
+    output = run(lazy.node, image, "app", "cat /greeting; md5sum /ballast")
+    assert output == f"hello\n{hashlib.md5(BALLAST).hexdigest()}  /ballast\n"
+    assert 0 < lazy.cached()
+    for layer in lazy.layers:
+        assert not lazy.requests(f"/blobs/{layer}")
+    lazy.restart()
+    assert run(lazy.node, image, "again", "cat /greeting") == "hello\n"
     cri.remove_image(image)
     lazy.service.terminate()
 
