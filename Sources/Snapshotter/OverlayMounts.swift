@@ -45,7 +45,9 @@ struct OverlayMounts: Sendable {
     /// - Returns: one mount.
     func mounts(of record: SnapshotRecord, lower: LowerLayers) -> [MountSpec] {
         let isView = record.kind == .view
-        var options = SnapshotLabels.mappingOptions(record.labels)
+        var options =
+            isMapped(record.labels, below: lower)
+            ? [] : SnapshotLabels.mappingOptions(record.labels)
         // Overlay refuses a lone lower directory, and needs one at least.
         if lower.paths.isEmpty || (isView && lower.paths.count == 1) {
             let source = lower.paths.first ?? directories.upper(record.id)
@@ -59,6 +61,19 @@ struct OverlayMounts: Sendable {
         options.append("lowerdir=\(lower.paths.joined(separator: ":"))")
         options += self.options + (lower.isLazy ? lazyOptions : [])
         return [MountSpec(type: "overlay", source: "overlay", options: options)]
+    }
+
+    /// Whether what is below has its owners as they are outside already.
+    ///
+    /// containerd that was not told that we map (`capabilities = ["remap-ids"]`), and every one before
+    /// 2.0, makes a layer in which all files have been given to them, and passes the labels all the
+    /// same: mapped once more, nothing of it could be read.
+    private func isMapped(_ labels: [String: String], below lower: LowerLayers) -> Bool {
+        guard let highest = lower.paths.first, !(lower.isLazy && lower.paths.count == 1),
+            let root = try? SnapshotLabels.mappedRoot(labels), root.user != 0,
+            let status = try? FileStatus(path: highest)
+        else { return false }
+        return status.userID == root.user && status.groupID == root.group
     }
 
     /// What an overlay on an image's mount needs beside: a change of owner or mode must not copy the

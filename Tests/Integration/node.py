@@ -172,7 +172,11 @@ class Node:
         # A new process namespace wants a /proc of its own.
         steps.append(f"mount -t proc proc {root.rstrip('/')}/proc")
         ready = self.path / "ready"
-        steps += [f"cd {root}", f"exec chroot . sh -c 'touch {ready}; exec sleep infinity'"]
+        steps.append(f"cd {root}")
+        if root != "/":
+            # No chroot: nobody may make a user namespace in one.
+            steps += ["pivot_root . .", "umount -l ."]
+        steps.append(f"exec chroot . sh -c 'touch {ready}; exec sleep infinity'")
         process = self._workspace.start(
             ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child",
              "sh", "-c", "; ".join(steps), str(self.path)],

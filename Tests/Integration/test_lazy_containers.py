@@ -44,3 +44,29 @@ def test_a_change_of_owner_fetches_nothing_and_is_exported_whole(
                 assert (entry.uid, entry.gid) == (1000, 1001)
                 found[entry.name] = tar.extractfile(entry).read()
     assert found == FILES
+
+
+@pytest.mark.parametrize("release", RELEASES[1:], ids=lambda release: release.suite)
+def test_a_user_namespace_fetches_no_more(
+    release: Release, lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """containerd gives all files to the namespace's users in a layer of its own, before the start."""
+    lazy = LazyNode(lazypull, workspace, release)
+    node = lazy.node
+    node.cri().pull(lazy.app)
+
+    def start(name: str, *options: str) -> str:
+        script = "cat /greeting; echo x >/new; stat -c '%u %g' / /greeting /new"
+        return node.ctr(
+            "run", "--rm", "--snapshotter", "lazypull", *options, lazy.app, name,
+            "/bin/sh", "-c", script, namespace="k8s.io",
+        )  # fmt: skip
+
+    expected = "hello\n" + 3 * "0 0\n"
+    assert start("plain") == expected
+    before = lazy.cached()
+    mapping = "0:100000:65536"
+    output = start("mapped", "--uidmap", mapping, "--gidmap", mapping, "--remap-labels")
+    assert output == expected
+    assert lazy.cached() == before
+    lazy.service.terminate()

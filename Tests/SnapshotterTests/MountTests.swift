@@ -90,6 +90,34 @@ struct MountTests {
         #expect(view[0].options.first == "lowerdir=\(lowers)")
     }
 
+    @Test func whatContainerdHasGivenToAUserNamespaceIsNotMappedAgain() throws {
+        let directory = TemporaryDirectory()
+        let root = "\(directory.path)/root"
+        let snapshotter = try Snapshotter(root)
+        defer { snapshotter.close() }
+        let user = getuid() == 0 ? 100_000 : getuid()
+        let group = getuid() == 0 ? 100_000 : getgid()
+        let labels = [
+            SnapshotLabels.userMapping: "0:\(user):65536",
+            SnapshotLabels.groupMapping: "0:\(group):65536",
+        ]
+        let made = try snapshotter.prepare("base-remap", "")
+        let upper = made[0].source
+        #expect(unsafe chown(upper, user, group) == 0)
+        _ = try snapshotter.commit("given", "base-remap")
+        let mounts = try snapshotter.prepare("mapped", "given", labels)
+        #expect(!mounts[0].options.contains { $0.contains("idmap=") })
+        // Another namespace's are mapped.
+        let others = [
+            SnapshotLabels.userMapping: "0:200000:65536",
+            SnapshotLabels.groupMapping: "0:200000:65536",
+        ]
+        if getuid() == 0 {
+            let mounts = try snapshotter.prepare("other", "given", others)
+            #expect(mounts[0].options.contains { $0.contains("uidmap=0:200000") })
+        }
+    }
+
     @Test func userNamespacesAreMapped() throws {
         let directory = TemporaryDirectory()
         let snapshotter = try Snapshotter("\(directory.path)/root")
