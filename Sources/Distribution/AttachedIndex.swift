@@ -85,10 +85,8 @@ package final class AttachedIndex: ImageSource {
             do {
                 let image = try source.resolve(referrer)
                 if image.isIndex(over: subject) { return image }
-            } catch let error as ContentError
-                where error.kind == .unsupported || error.kind == .corrupt
-            {
-                // Something else that refers to the image.
+            } catch let error as ContentError where error.isAboutOneReferrer {
+                // Something else that refers to the image, or what a list still has of it.
                 continue
             }
         }
@@ -117,6 +115,11 @@ package final class AttachedIndex: ImageSource {
         guard let layout = found.withLock({ $0?.layout }), layout.hasBlob(blob) else { return base }
         return layout
     }
+}
+
+extension ContentError {
+    /// Whether another referrer may be what is looked for: this one is gone, or something else.
+    var isAboutOneReferrer: Bool { [.unsupported, .corrupt, .notFound].contains(kind) }
 }
 
 extension Descriptor {

@@ -179,17 +179,16 @@ package struct IndexSearch: Sendable {
         _ place: IndexPlace
     ) throws -> FoundIndex? {
         let candidates = candidates.filter { $0.mediaType.isManifest && $0.mayBeIndex }
+        guard !candidates.isEmpty else { return nil }
+        let subject = try image.resolve()
         for candidate in candidates.suffix(Self.candidateLimit).reversed() {
             do {
                 let index = try source.resolve(candidate)
-                let subject = try image.resolve()
                 if index.isIndex(overEachLayerOf: subject) {
                     return FoundIndex(image: subject, index: index, place: place)
                 }
-            } catch let error as ContentError
-                where error.kind == .unsupported || error.kind == .corrupt
-            {
-                // Something else that refers to the image.
+            } catch let error as ContentError where error.isAboutOneReferrer {
+                // Something else that refers to the image, or what a list still has of it.
                 continue
             }
         }

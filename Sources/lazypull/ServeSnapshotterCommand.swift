@@ -51,12 +51,15 @@ enum ServeSnapshotterCommand {
         help: "Unmount an image that no container has used for SECONDS."
     )
     private static let indexPlaces = IndexPlace.allCases.map(\.rawValue)
+    /// Where only this machine's administrators write: no digest of an image says whether an index
+    /// over it tells the truth, and what one image's index says of a chain ID holds for all images.
+    private static let defaultPlace = IndexPlace.local.rawValue
     private static let findIndex = Option(
         "find-index",
         value: OptionValue(
             "PLACE",
             .choice(indexPlaces + ["none"]),
-            defaultText: indexPlaces.joined(separator: ", ")
+            defaultText: defaultPlace
         ),
         isRepeatable: true,
         help: """
@@ -151,7 +154,7 @@ enum ServeSnapshotterCommand {
         _ arguments: ParsedArguments,
         _ registries: RegistryAccess
     ) throws -> IndexSearch {
-        let words = arguments.has(findIndex) ? arguments.texts(findIndex) : indexPlaces
+        let words = arguments.has(findIndex) ? arguments.texts(findIndex) : [defaultPlace]
         if words.contains("none"), words.count > 1 {
             throw UsageError("--find-index none goes with no other place")
         }

@@ -19,6 +19,8 @@ from workspace import Workspace
 class ForeignNode(LazyNode):
     """A node beside a registry with the image and one of its indexes."""
 
+    options = ("--find-index", "referrers", "--find-index", "tag")
+
     def __init__(
         self, lazypull: Lazypull, workspace: Workspace, foreign: oci.Layout, tag: str
     ) -> None:

@@ -4,6 +4,7 @@ finds an index over them."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import random
@@ -13,10 +14,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import rpc
 
 import oci
 from commands import Lazypull
 from gateway import Gateway
+from layers import Stack
 from node import CONTAINERD_16, CONTAINERD_17, CONTAINERD_21, RELEASES, Release
 from scenarios import file
 from test_lazy_snapshotter import BALLAST, LazyNode, run
@@ -33,6 +36,8 @@ class IndexedNode(LazyNode):
     ) -> None:
         self.place, self.indexes = place, workspace / "indexes"
         self.options = ("--index-dir", self.indexes)
+        for name in ("twin", "referrers", "tag", "annotation", "local"):
+            self.options += ("--find-index", name)
         more = file(b"more", random.Random(2).randbytes(16 << 20))
         super().__init__(lazypull, workspace, release, extra=[more])
 
@@ -232,4 +237,46 @@ def test_ctr_remote(lazypull: Lazypull, workspace: Workspace) -> None:
         "run", "--rm", "--snapshotter", "lazypull", lazy.app, "app", "/bin/cat", "/greeting"
     )
     assert output == "hello\n"
+    lazy.service.terminate()
+
+
+class LyingNode(LazyNode):
+    """A node, an image, and another one whose configuration claims that one's layers, with an index
+    over its own."""
+
+    def publish(self, lazypull: Lazypull, layout: oci.Layout, form: str) -> str:
+        repositories = f"docker://{self.registry.address}"
+        push = ("push", "--quiet", "--plain-http")
+        lazypull.run(*push, layout.reference("source"), f"{repositories}/good:1").assert_done()
+        manifest = layout.manifest("source")
+        config = layout.document(manifest["config"]["digest"])
+        tars = [gzip.decompress(layout.blob(layer["digest"])) for layer in manifest["layers"]]
+        (tars[-1],) = Stack([[file(b"greeting", b"owned\n"), file(b"more", BALLAST)]]).tars()
+        kind = oci.OCI.layer_type(oci.Compression.GZIP)
+        layers = [layout.put(gzip.compress(tar, 1), kind) for tar in tars]
+        honest = oci.image_config([oci.sha256(tar) for tar in tars])
+        layout.put_image("bad", honest, layers)
+        lazypull.run(*INDEX[:-1], layout.reference("bad")).assert_done()
+        (listed,) = layout.untagged()
+        index = layout.document(listed["digest"])
+        layout.put_image("bad", config, layers)
+        subject = layout.tags()["bad"]
+        index["subject"] = {name: subject[name] for name in ("mediaType", "digest", "size")}
+        layout.set_tag("index", layout.put_document(index, listed["mediaType"]))
+        for tag in ("bad", "index"):
+            lazypull.run(*push, layout.reference(tag), f"{repositories}/bad:{tag}").assert_done()
+        return f"{self.registry.address}/bad:bad"
+
+
+def test_indexes_of_registries_are_not_believed_by_default(
+    lazypull: Lazypull, workspace: Workspace
+) -> None:
+    """What an index says of a chain ID would hold for all images."""
+    lazy = LyingNode(lazypull, workspace, CONTAINERD_16)
+    cri = lazy.node.cri()
+    with pytest.raises(rpc.RPCError, match="wrong diff id"):
+        cri.pull(lazy.app)
+    cri.pull(lazy.pause)
+    image = cri.pull(f"{lazy.registry.address}/good:1")
+    assert run(lazy.node, image, "app", "cat /greeting") == "hello\n"
     lazy.service.terminate()
