@@ -37,6 +37,10 @@ package struct ContentError: Error, Sendable, CustomStringConvertible {
     /// Whether what failed was tried as often and as long as it may be: once more is no help.
     package var wasRetried = false
 
+    /// Whether something ran out that others may give back, as descriptors or memory: nothing is
+    /// wrong with the bytes.
+    package var isShortage = false
+
     /// An error of the kind with the message, as `messageText` bounds it.
     package init(_ kind: Kind, _ message: String) {
         self.kind = kind

@@ -52,5 +52,6 @@ extension ContentError {
         let kind: Kind =
             error.isNotFound ? .notFound : error.isOutOfSpace ? .noSpace : .inputOutput
         self.init(kind, error.description)
+        isShortage = error.isShortage
     }
 }

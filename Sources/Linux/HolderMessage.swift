@@ -97,6 +97,8 @@ final class HolderConnection: Sendable {
         var message: HolderMessage?
         /// What came along, with the name in the message.
         var stored: StoredDescriptor?
+        /// Whether a descriptor came along that this process has no room for.
+        var lacksRoom = false
     }
 
     /// Waits for a packet.
@@ -121,7 +123,11 @@ final class HolderConnection: Sendable {
         let descriptor = number >= 0 ? OwnedDescriptor(owning: number) : nil
         guard count > 0 else { return nil }
         let message = isTruncated == 0 ? HolderMessage(bytes.prefix(count)) : nil
-        guard let descriptor else { return Packet(message: message) }
+        guard let descriptor else {
+            // The bytes are whole: it is the descriptor that was cut off.
+            let lacksRoom = isTruncated != 0 && count <= HolderMessage.sizeLimit
+            return Packet(message: message, lacksRoom: lacksRoom)
+        }
         return Packet(message: message, stored: StoredDescriptor(message?.name ?? "", descriptor))
     }
 

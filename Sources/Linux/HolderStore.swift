@@ -60,8 +60,7 @@ package final class HolderStore: DescriptorStore {
                 do throws(SystemError) {
                     return try inherited(&state)
                 } catch  where error.code == EAGAIN {
-                    state.connection?.shutDown()
-                    state.connection = nil
+                    continue
                 }
             }
             return try inherited(&state)
@@ -72,7 +71,15 @@ package final class HolderStore: DescriptorStore {
         _ state: inout State
     ) throws(SystemError) -> [StoredDescriptor] {
         guard let connection = try connected(&state, starting: false) else { return [] }
-        let stored = try Self.list(connection)
+        let stored: [StoredDescriptor]
+        do throws(SystemError) {
+            stored = try Self.list(connection)
+        } catch {
+            // The rest of the answer is still to come on it.
+            connection.shutDown()
+            state.connection = nil
+            throw error
+        }
         // The next holder gets them, too.
         let names = Set(stored.map(\.name))
         state.kept.removeAll { names.contains($0.name) }
@@ -159,7 +166,8 @@ package final class HolderStore: DescriptorStore {
 
     /// Whether the other side answers.
     ///
-    /// - Throws: `SystemError`: EAGAIN if it has not in time and no other one is to be started.
+    /// - Throws: `SystemError`: EAGAIN if it has not in time and no other one is to be started; what
+    ///   ran out here, which says nothing about the other side.
     private func isAnswering(
         _ connection: HolderConnection,
         orStarting isReplaceable: Bool
@@ -168,7 +176,8 @@ package final class HolderStore: DescriptorStore {
             _ = try Self.list(connection)
             return true
         } catch {
-            guard isReplaceable || error.code != EAGAIN else { throw error }
+            let isSlow = error.code == EAGAIN
+            guard isSlow ? isReplaceable : !error.isShortage else { throw error }
             return false
         }
     }
@@ -235,6 +244,7 @@ extension HolderStore {
         try connection.send(HolderMessage(kind: .list))
         var result: [StoredDescriptor] = []
         while let packet = try connection.receive() {
+            if packet.lacksRoom { throw SystemError("recvmsg", "a descriptor", code: EMFILE) }
             guard let message = packet.message, message.kind == .item else {
                 guard packet.message?.kind == .done else { throw ended }
                 return result

@@ -40,57 +40,81 @@ extension LazyImages {
     /// Serves on what the process before has served.
     ///
     /// - Returns: where it could not, for a reason that was logged.
-    /// - Throws: `SystemError` if nobody can say what it has served: then nothing of it may be
-    ///   cleared.
-    func takeOverMounts() throws(SystemError) -> [String] {
+    /// - Throws: `SystemError` if nobody can say what it has served, and what has run out for longer
+    ///   than it is waited: then nothing of it may be cleared, and another process may have more.
+    func takeOverMounts() throws -> [String] {
         var failed: [String] = []
+        var attempts = Self.attempts
         for name in try records.names() {
-            do {
-                let record = try records.read(name)
-                // Mounts end with the system that they were made on.
-                guard record.isOfThisBoot else {
-                    records.remove(name)
-                    continue
-                }
-                if !takeOver(record) { failed.append(record.path) }
-            } catch {
-                log.warning("what is known of a mount is lost", ["error": "\(error)"])
-                records.remove(name)
-            }
+            if let path = try takeOver(name, &attempts) { failed.append(path) }
         }
         mounter.endTakeover()
         return failed
     }
 
-    /// How often a mount is tried to be taken over, and the time between, in milliseconds.
+    /// How often all that runs short is tried again, and the time between, in milliseconds.
     private static let attempts = 10
     private static let pause = 200
 
-    private func takeOver(_ record: MountRecord) -> Bool {
-        var attempt = 1
+    /// Takes a mount over, while attempts are left if something runs short.
+    ///
+    /// - Returns: where it could not be; nil if nothing of it is left to be cleared.
+    private func takeOver(_ name: String, _ attempts: inout Int) throws -> String? {
         while true {
             do {
-                try takeOverOnce(record)
-                return true
-            } catch let error as SystemError where error.isShortage && attempt < Self.attempts {
-                // Its containers wait meanwhile; given up, they could not read any more.
-                attempt += 1
-                _ = isClosed.wait(milliseconds: Self.pause) { $0 ? true : nil }
+                return try takeOverOrGiveUp(name)
             } catch {
-                log.warning(
-                    "mount not taken over, and unmounted: its containers cannot read it any more",
-                    ["path": record.path, "image": record.reference, "error": "\(error)"]
-                )
-                records.remove(record.continuation.name)
-                return false
+                guard attempts > 0 else { throw error }
+                // Its containers wait meanwhile; given up, they could not read any more.
+                attempts -= 1
+                _ = isClosed.wait(milliseconds: Self.pause) { $0 ? true : nil }
             }
         }
     }
 
-    private func takeOverOnce(_ record: MountRecord) throws {
+    /// Takes a mount over, or gives it up for a reason that stays.
+    ///
+    /// - Throws: what ran short.
+    private func takeOverOrGiveUp(_ name: String) throws -> String? {
+        let record: MountRecord
+        do {
+            record = try records.read(name)
+        } catch {
+            if Self.isShortage(error) { throw error }
+            log.warning("what is known of a mount is lost", ["error": "\(error)"])
+            records.remove(name)
+            return nil
+        }
+        // Mounts end with the system that they were made on.
+        guard record.isOfThisBoot else {
+            records.remove(name)
+            return nil
+        }
+        do {
+            try takeOver(record)
+            return nil
+        } catch {
+            if Self.isShortage(error) { throw error }
+            log.warning(
+                "mount not taken over, and unmounted: its containers cannot read it any more",
+                ["path": record.path, "image": record.reference, "error": "\(error)"]
+            )
+            records.remove(name)
+            return record.path
+        }
+    }
+
+    private static func isShortage(_ error: any Error) -> Bool {
+        (error as? SystemError)?.isShortage ?? (error as? ContentError)?.isShortage ?? false
+    }
+
+    private func takeOver(_ record: MountRecord) throws {
         let reference = try Reference(record.reference)
         let directory = directories.image(record.image)
-        guard (try? FileStatus(path: directory)) != nil else {
+        do throws(SystemError) {
+            _ = try FileStatus(path: directory)
+        } catch {
+            guard error.isNotFound else { throw error }
             throw ContentError(.notFound, "\(directory): the image's metadata is gone")
         }
         let key = MountKey(image: record.image, layers: record.layers)

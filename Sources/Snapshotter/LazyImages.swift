@@ -73,14 +73,14 @@ final class LazyImages: Sendable {
     /// The images of a root directory, mounted as the process before left them; what cannot be taken
     /// over of it is cleared.
     ///
-    /// - Throws: `SystemError` if the directories cannot be made.
+    /// - Throws: `SystemError` if the directories cannot be made; what `takeOverMounts` throws.
     init(
         _ mounter: any ImageMounter,
         _ locator: (any ImageLocator)?,
         _ store: SnapshotStore,
         _ directories: SnapshotDirectories,
         _ log: Logger
-    ) throws(SystemError) {
+    ) throws {
         self.mounter = mounter
         self.locator = locator
         self.store = store

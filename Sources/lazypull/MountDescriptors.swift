@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Glibc
 internal import Linux
 internal import Log
 
@@ -74,7 +75,7 @@ final class MountDescriptors: Sendable {
 
     /// A mount's descriptor that an earlier process left; to be confirmed when it is served.
     func take(_ name: String) throws(SystemError) -> OwnedDescriptor {
-        guard let stored = leftDescriptors()[name] else { throw .notKept(name) }
+        guard let stored = try leftDescriptors()[name] else { throw .notKept(name) }
         if state.update({ $0.moving.contains(name) }) {
             try store.put(name, stored.number)
             former?.remove(name)
@@ -90,9 +91,14 @@ final class MountDescriptors: Sendable {
 
     /// Keeps none of those any more that were not taken: their mounts end.
     func dropUntaken() {
-        for name in leftDescriptors().keys {
-            store.remove(name)
-            former?.remove(name)
+        do throws(SystemError) {
+            for name in try leftDescriptors().keys {
+                store.remove(name)
+                former?.remove(name)
+            }
+        } catch {
+            log.error("the mounts' descriptors cannot be had", ["error": error])
+            return
         }
         state.update { $0.left = [:] }
         // It has nothing any more, and ends when nobody is connected.
@@ -100,11 +106,13 @@ final class MountDescriptors: Sendable {
     }
 
     /// What earlier processes left.
-    private func leftDescriptors() -> [String: StoredDescriptor] {
+    ///
+    /// - Throws: `SystemError` if this process has no room for it at the moment.
+    private func leftDescriptors() throws(SystemError) -> [String: StoredDescriptor] {
         if let left = state.update({ $0.left }) { return left }
         var result: [String: StoredDescriptor] = [:]
-        let moving = inherited(former)
-        for stored in moving + inherited(store) { result[stored.name] = stored }
+        let moving = try inherited(former)
+        for stored in try moving + inherited(store) { result[stored.name] = stored }
         state.update { state in
             state.left = result
             state.moving = Set(moving.map(\.name))
@@ -112,10 +120,14 @@ final class MountDescriptors: Sendable {
         return result
     }
 
-    private func inherited(_ store: (any DescriptorStore)?) -> [StoredDescriptor] {
+    private func inherited(
+        _ store: (any DescriptorStore)?
+    ) throws(SystemError) -> [StoredDescriptor] {
         do throws(SystemError) {
             return try store?.inherited() ?? []
         } catch {
+            // Who keeps them has been waited for where he was slow.
+            guard error.code == EAGAIN || !error.isShortage else { throw error }
             log.error("the mounts' descriptors cannot be had", ["error": error])
             return []
         }

@@ -115,6 +115,28 @@ def test_a_mount_out_of_sight_is_served_on(
     wait_until(lambda: len(service.states()) == 1, "the session to end")
 
 
+@pytest.mark.skipif(kernel.version() < (6, 9), reason="no takeover before Linux 6.9")
+def test_a_start_that_runs_short_gives_up_no_mount(
+    binary: Path, image: Image, workspace: Workspace
+) -> None:
+    """Too few descriptors to take anything over: the service ends, and the next one has it all."""
+    service = LazyService(binary, workspace).start()
+    service.provide(image)
+    container = Container(service, image, workspace, "one")
+    with Readers(container) as readers:
+        readers.await_reads(5)
+        kept = service.states()
+        for limit in (16, 20, 24, 28):
+            service.stop(signal.SIGKILL)
+            launcher = ("prlimit", f"--nofile={limit}:{limit}")
+            with pytest.raises(AssertionError, match="Too many open files"):
+                service.start(launcher=launcher)
+            assert service.states() == kept
+            service.start()
+            readers.await_reads(5)
+    assert readers.failures == []
+
+
 @pytest.mark.limit(600)
 def test_mounts_are_made_again_without_the_registry(
     binary: Path, image: Image, workspace: Workspace, tables: dict[str, list[str]]

@@ -105,6 +105,26 @@ struct TakeoverTests {
         #expect(try records(root) == ["mount-1.json"])
     }
 
+    @Test func whatStaysShortStopsTheStartAndCostsNoMount() throws {
+        let directory = TemporaryDirectory()
+        let root = "\(directory.path)/root"
+        try leave(root)
+        let shortage = SystemError("dup", "/dev/fuse", code: EMFILE)
+        let mounter = CountingMounter(image)
+        mounter.counts.withLock {
+            $0.left = ["mount-1": true]
+            $0.takeoverFailures = Array(repeating: shortage, count: 1000)
+        }
+        #expect(throws: SystemError.self) { try Snapshotter(root, mounter) }
+        #expect(mounter.now.ends == 0)
+        #expect(mounter.now.unmounts == [])
+        #expect(try records(root) == ["mount-1.json"])
+        // Another process has more.
+        let (snapshotter, successor) = try successor(root, left: ["mount-1": true])
+        defer { snapshotter.close() }
+        #expect(successor.now.takeovers.count == 1)
+    }
+
     @Test func whatFailsForGoodIsGivenUp() throws {
         let directory = TemporaryDirectory()
         let root = "\(directory.path)/root"
