@@ -238,13 +238,15 @@ final class StorageReader: @unchecked Sendable {
     /// A block holds what it is going to hold; one without a byte is free again.
     private func finish(_ block: Int, _ range: Range<UInt64>) {
         state.update { state in
+            guard !range.isEmpty else {
+                state.blocks[block] = Block()
+                usedBlocks.wrappingSubtract(1, ordering: .sequentiallyConsistent)
+                return
+            }
             state.clock += 1
             state.blocks[block].range = range
             state.blocks[block].phase = .ready
             state.blocks[block].lastUse = state.clock
-            guard range.isEmpty else { return }
-            state.blocks[block] = Block()
-            usedBlocks.wrappingSubtract(1, ordering: .sequentiallyConsistent)
         }
     }
 

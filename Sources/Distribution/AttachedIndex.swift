@@ -69,28 +69,10 @@ package final class AttachedIndex: ImageSource {
             of: subject.descriptor,
             ofType: NydusConvention.artifactType
         )
-        if let found = try index(over: subject, among: list.manifests, in: source) { return found }
-        guard list.isFiltered else { return nil }
+        let found = try source.lastIndex(among: list.manifests) { $0.isIndex(over: subject) }
+        guard found == nil, list.isFiltered else { return found }
         let all = try source.referrers(of: subject.descriptor)
-        return try index(over: subject, among: all, in: source)
-    }
-
-    private static func index(
-        over subject: ResolvedImage,
-        among referrers: [Descriptor],
-        in source: any ImageSource
-    ) throws -> ResolvedImage? {
-        for referrer in referrers.reversed()
-        where referrer.mediaType.isManifest && referrer.mayBeIndex {
-            do {
-                let image = try source.resolve(referrer)
-                if image.isIndex(over: subject) { return image }
-            } catch let error as ContentError where error.isAboutOneReferrer {
-                // Something else that refers to the image, or what a list still has of it.
-                continue
-            }
-        }
-        return nil
+        return try source.lastIndex(among: all) { $0.isIndex(over: subject) }
     }
 
     package func root() throws -> Descriptor { try base.root() }
@@ -117,14 +99,36 @@ package final class AttachedIndex: ImageSource {
     }
 }
 
-extension ContentError {
-    /// Whether another referrer may be what is looked for: this one is gone, or something else.
-    var isAboutOneReferrer: Bool { [.unsupported, .corrupt, .notFound].contains(kind) }
+extension ImageSource {
+    /// The index among what refers to an image; the last one listed, if there are several.
+    ///
+    /// - Parameters:
+    ///   - referrers: as a list has them; of those that may be indexes the last 16 are looked into.
+    ///   - isWanted: whether it is the image's.
+    /// - Returns: the index; nil if none of them is.
+    /// - Throws: an error if one cannot be read, but for what is gone, or is something else.
+    func lastIndex(
+        among referrers: [Descriptor],
+        where isWanted: (ResolvedImage) -> Bool
+    ) throws -> ResolvedImage? {
+        for referrer in referrers.filter(\.mayBeIndex).suffix(16).reversed() {
+            do {
+                let image = try resolve(referrer)
+                if isWanted(image) { return image }
+            } catch let error as ContentError
+                where [.unsupported, .corrupt, .notFound].contains(error.kind)
+            {
+                continue
+            }
+        }
+        return nil
+    }
 }
 
 extension Descriptor {
     /// Whether what is said of a referrer does not rule out that it is an image.
-    var mayBeIndex: Bool {
+    fileprivate var mayBeIndex: Bool {
+        guard mediaType.isManifest else { return false }
         guard case .string(let type)? = otherFields["artifactType"] else { return true }
         let types = [
             "", NydusConvention.artifactType, NydusConvention.configMediaType.text,
@@ -138,7 +142,7 @@ extension ResolvedImage {
     /// Whether this is a converted image whose data is in the layers of the other one.
     func isIndex(over subject: ResolvedImage) -> Bool {
         guard manifest.bootstrapLayer != nil,
-            manifest.otherFields["subject"]?["digest"]?.text == subject.descriptor.digest.oci
+            manifest.subject?.digest == subject.descriptor.digest
         else { return false }
         let layers = Set(subject.manifest.layers.map(\.digest))
         return manifest.layers.allSatisfy { layer in

@@ -46,7 +46,7 @@ package struct IndexSearch: Sendable {
     private let directory: String
     private let access: RegistryAccess
 
-    /// The most referrers that are looked into, the last ones listed.
+    /// The most converted images of one index that are looked into.
     private static let candidateLimit = 16
 
     /// A search; nothing is asked yet.
@@ -158,9 +158,10 @@ package struct IndexSearch: Sendable {
         // Whoever wrote the index says that they are one image: it must list both.
         guard manifests.contains(where: { $0.digest == digest }) else { return nil }
         let candidates = manifests.filter { $0.mediaType.isManifest && $0.isMarkedAsConverted }
+        guard !candidates.isEmpty else { return nil }
+        let subject = try image.resolve()
         for candidate in candidates.prefix(Self.candidateLimit) {
             let twin = try named.resolve(candidate)
-            let subject = try image.resolve()
             if twin.isConverted(fromEachLayerOf: subject) {
                 return FoundIndex(image: subject, index: twin, place: .twin)
             }
@@ -173,26 +174,16 @@ package struct IndexSearch: Sendable {
     }
 
     private func first(
-        of candidates: [Descriptor],
+        of referrers: [Descriptor],
         in source: any ImageSource,
         over image: RegistrySource,
         _ place: IndexPlace
     ) throws -> FoundIndex? {
-        let candidates = candidates.filter { $0.mediaType.isManifest && $0.mayBeIndex }
-        guard !candidates.isEmpty else { return nil }
+        // Nothing is asked of the registry for nothing.
+        guard !referrers.isEmpty else { return nil }
         let subject = try image.resolve()
-        for candidate in candidates.suffix(Self.candidateLimit).reversed() {
-            do {
-                let index = try source.resolve(candidate)
-                if index.isIndex(overEachLayerOf: subject) {
-                    return FoundIndex(image: subject, index: index, place: place)
-                }
-            } catch let error as ContentError where error.isAboutOneReferrer {
-                // Something else that refers to the image, or what a list still has of it.
-                continue
-            }
-        }
-        return nil
+        return try source.lastIndex(among: referrers) { $0.isIndex(overEachLayerOf: subject) }
+            .map { FoundIndex(image: subject, index: $0, place: place) }
     }
 }
 

@@ -106,11 +106,13 @@ extension OwnedDescriptor {
 
     /// Takes the pages that are on storage out of memory (POSIX_FADV_DONTNEED).
     ///
-    /// - Parameter range: of which part, in bytes; nil for the whole file.
-    package func dropPages(_ range: Range<UInt64>? = nil) {
+    /// - Parameter range: of which part, in bytes.
+    package func dropPages(_ range: Range<UInt64>) {
         // Advice: where it is not taken, memory is used twice, and nothing is wrong.
-        let start = off_t(truncatingIfNeeded: range?.lowerBound ?? 0)
-        let count = off_t(truncatingIfNeeded: range.map { $0.upperBound - $0.lowerBound } ?? 0)
+        let start = off_t(truncatingIfNeeded: range.lowerBound)
+        let count = off_t(truncatingIfNeeded: range.upperBound - range.lowerBound)
+        // A count of 0 would mean the whole file.
+        guard count > 0 else { return }
         _ = posix_fadvise(number, start, count, POSIX_FADV_DONTNEED)
     }
 }

@@ -103,3 +103,15 @@ class MemoryWatch(threading.Thread):
         """The peak, once the command has ended."""
         self.join()
         return self.peak
+
+
+def sync_times(directory: Path) -> list[float]:
+    """Seconds that the disk takes to keep one small write."""
+    times = []
+    with open(directory / "sync", "wb", buffering=0) as file:
+        for _ in range(200):
+            file.write(bytes(4096))
+            begin = time.perf_counter()
+            os.fsync(file.fileno())
+            times.append(time.perf_counter() - begin)
+    return times

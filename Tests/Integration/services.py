@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import oci
@@ -21,13 +22,19 @@ def free_port() -> int:
 
 class Registry:
     """Debian's docker-registry on a port of this machine that was free; without TLS, unless the
-    end of its configuration says otherwise."""
+    end of its configuration says otherwise.
 
-    def __init__(self, workspace: Workspace, more: str = "") -> None:
-        self.address = f"127.0.0.1:{free_port()}"
+    `prefix` runs it elsewhere, where `host` is an address; `storage` is what another one has left.
+    """
+
+    def __init__(
+        self, workspace: Workspace, more: str = "", *, prefix: Sequence[str] = (),
+        host: str = "127.0.0.1", storage: Path | None = None,
+    ) -> None:
+        self.address = f"{host}:{free_port()}"
         # By its port: a test may have several.
         name = f"registry-{self.address.split(':')[1]}"
-        storage = workspace.directory(name)
+        storage = storage or workspace.directory(name)
         configuration = workspace / f"{name}.yml"
         self.log = workspace / f"{name}.log"
         configuration.write_text(
@@ -36,7 +43,7 @@ class Registry:
         )
         with open(self.log, "wb") as log:
             self.process = process = workspace.start(
-                ["docker-registry", "serve", configuration], stdout=log, stderr=log
+                [*prefix, "docker-registry", "serve", configuration], stdout=log, stderr=log
             )
         wait_until(lambda: process.poll() is not None or self._answers(), "the registry")
         assert process.poll() is None, self.log.read_text()
